@@ -1,0 +1,196 @@
+"""Cutting any network into blocks, without code for any one network.
+
+The line of the network's forward (:mod:`headstart.backbones.trace`) is cut where one tensor with a
+row for each image is alive and no saved tensor is used on both sides; large containers are cut
+further. Small steps join (:mod:`headstart.backbones.stages`), and everything from global pooling on
+is the pool block. The steps are run beside the network; where they are not bit-equal to it, the
+network stays in one piece.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from headstart.backbones.base import Block
+from headstart.backbones.stages import MOST_BLOCKS, Step, join, weight_matrices
+from headstart.backbones.trace import Piece, Untraceable, pieces, training_mode
+from headstart.errors import ModelError
+
+__all__ = ["Cut", "cut"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The blocks of a network, the length of its features, and what to say about the cut."""
+
+    blocks: tuple[Block, ...]
+    feature_dim: int
+    notes: tuple[str, ...] = ()
+
+
+def cut(network: nn.Module, size: tuple[int, int], groups: Mapping[str, int] | None = None) -> Cut:
+    """Cut ``network`` into blocks that, chained, are bit-equal to it.
+
+    Args:
+        network: Takes (B, 3, H, W) and gives (B, feature_dim): its classifier is already off.
+        size: Height and width of an input it accepts, in pixels.
+        groups: Number of the stage of each parameter, ascending from input to output; by default
+            each child of the network is a stage.
+
+    Raises:
+        ModelError: The network does not give one feature vector for each image.
+    """
+    sample = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    names = tuple(name for name, _ in network.named_parameters())
+    with training_mode(network, training=False), torch.no_grad():
+        features = _features(network, sample)
+        try:
+            groups = groups or _children(names)
+            steps = _steps(network, sample, groups)
+            _check(steps, features, names)
+            blocks = join(_runs(steps), groups, size)
+        except Untraceable as error:
+            note = f"The network could not be cut and is one block: {error}."
+            whole = Block("network", "network", 0, network, names)
+            return Cut((whole,), features.shape[1], (note,))
+    return Cut(blocks, features.shape[1])
+
+
+def _features(network: nn.Module, sample: torch.Tensor) -> torch.Tensor:
+    height, width = sample.shape[2:]
+    try:
+        features = network(sample.clone())
+    except Exception as error:  # whatever the network's own code raises
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        message = f"The network can't take images of {height} x {width} pixels: {reason}"
+        raise ModelError(message, field="size") from error
+    if not isinstance(features, torch.Tensor) or features.ndim != 2:
+        raise ModelError(
+            "A backbone must give one feature vector for each image; this network gives "
+            f"{_describe(features)}."
+        )
+    return features
+
+
+def _check(steps: Sequence[Step], features: torch.Tensor, names: Sequence[str]) -> None:
+    if not torch.equal(steps[-1].output, features):
+        raise Untraceable("its parts in a row give another result")
+    if {name for step in steps for name in step.parameters} != set(names):
+        raise Untraceable("its forward leaves some of its parameters out")
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"a tensor of shape (B, {', '.join(str(length) for length in value.shape[1:])})"
+    return f"a {type(value).__name__}"
+
+
+def _children(names: Sequence[str]) -> dict[str, int]:
+    order: dict[str, int] = {}
+    return {name: order.setdefault(name.split(".")[0], len(order)) for name in names}
+
+
+def _steps(network: nn.Module, sample: torch.Tensor, groups: Mapping[str, int]) -> list[Step]:
+    names = {id(tensor): name for name, tensor in network.named_parameters()}
+    stages = {tensor: groups[name] for tensor, name in names.items()}
+    steps = _run(_expand(pieces(network), stages), sample, names)
+    pooling = _last_map(steps) + 1
+    if 0 < pooling < len(steps) and steps[pooling].piece.whole:
+        before = steps[pooling - 1].output
+        steps[pooling : pooling + 1] = _part_pooling(steps[pooling], before, names)
+    return steps
+
+
+def _run(line: Sequence[Piece], value: Any, names: Mapping[int, str]) -> list[Step]:
+    steps = []
+    for piece in line:
+        value = piece.module(value)
+        # A copy, because the next piece may change its input in place.
+        output = value.clone() if isinstance(value, torch.Tensor) else value
+        parameters = tuple(names[id(tensor)] for tensor in piece.module.parameters())
+        steps.append(Step(piece, parameters, output))
+    return steps
+
+
+def _part_pooling(step: Step, value: torch.Tensor, names: Mapping[int, str]) -> list[Step]:
+    """Cut the step that pools, where it does something to the map before."""
+    try:
+        inner = _run(pieces(step.piece.module, step.piece.name), value.clone(), names)
+    except Untraceable:
+        return [step]
+    return inner if _last_map(inner) >= 0 else [step]
+
+
+def _last_map(steps: Sequence[Step]) -> int:
+    """Index of the last step whose output has several positions, or -1."""
+    maps = [index for index, step in enumerate(steps) if _is_map(step.output)]
+    return max(maps, default=-1)
+
+
+def _is_map(value: Any) -> bool:
+    """Whether it has several positions: (B, C, H, W), (B, H, W, C) or (B, N, C)."""
+    return isinstance(value, torch.Tensor) and sum(length > 1 for length in value.shape[1:]) > 1
+
+
+def _expand(line: list[Piece], stages: Mapping[int, int]) -> list[Piece]:
+    """Cut containers that run whole modules one after another, the largest first."""
+    kept: set[str] = set()
+    while True:
+        rest = [p for p in line if p.whole and p.name not in kept and _is_container(p.module)]
+        if not rest:
+            return line
+        largest = max(rest, key=lambda piece: sum(p.numel() for p in piece.module.parameters()))
+        inner = _whole_pieces(largest)
+        index = line.index(largest)
+        longer = [*line[:index], *inner, *line[index + 1 :]]
+        several = len({stages[id(tensor)] for tensor in largest.module.parameters()}) > 1
+        if _heavy(line) < _heavy(longer) and (several or _heavy(longer) <= MOST_BLOCKS):
+            line = longer
+        else:
+            kept.add(largest.name)
+
+
+def _whole_pieces(piece: Piece) -> list[Piece]:
+    try:
+        inner = pieces(piece.module, piece.name)
+    except Untraceable:
+        return [piece]
+    return inner if all(part.whole for part in inner) else [piece]
+
+
+def _heavy(line: Sequence[Piece]) -> int:
+    return sum(weight_matrices(piece.module) > 0 for piece in line)
+
+
+def _is_container(module: nn.Module) -> bool:
+    kinds = (nn.Sequential, nn.ModuleList)
+    return isinstance(module, kinds) or any(isinstance(m, kinds) for m in module.children())
+
+
+def _runs(steps: Sequence[Step]) -> list[list[Step]]:
+    """Part the steps wherever a block may end; the last run begins with global pooling."""
+    last_use = {
+        id(tensor): index
+        for index, step in enumerate(steps)
+        for tensor in step.piece.module.state_dict(keep_vars=True).values()
+    }
+    runs: list[list[Step]] = [[]]
+    until = -1
+    for index, step in enumerate(steps):
+        runs[-1].append(step)
+        tensors = step.piece.module.state_dict(keep_vars=True).values()
+        until = max([until, *(last_use[id(tensor)] for tensor in tensors)])
+        if until <= index <= _last_map(steps) and _has_rows(step.output, steps[-1].output):
+            runs.append([])
+    if len(runs) == 1:
+        raise Untraceable("nowhere does one map hold all that is known of an image")
+    return runs
+
+
+def _has_rows(value: Any, features: torch.Tensor) -> bool:
+    return isinstance(value, torch.Tensor) and value.shape[:1] == features.shape[:1]

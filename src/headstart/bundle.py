@@ -1,0 +1,208 @@
+"""A classifier as a folder: what it is, its weights, and the digest of every file.
+
+::
+
+    model/
+      headstart.json      the authority: architecture, task, input spec, inference path, origin
+      model.safetensors   the backbone under its own names, the head under the classifier's
+      config.json         timm's, where the network is one of timm's
+      README.md           the model card
+      MANIFEST.json       sha256 of each, written last
+
+Nothing here is a pickle, and nothing is read before its digest is checked.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import nn
+
+from headstart.backbones import zoo
+from headstart.backbones.base import Backbone
+from headstart.errors import ModelError, UnsafeFile
+from headstart.files import file_digest, read_json, write_bytes, write_json, write_text
+from headstart.inputspec import InputSpec
+from headstart.training.device import InferencePath
+from headstart.training.task import SingleLabel, from_dict
+
+__all__ = ["MANIFEST", "find", "load", "save", "verify"]
+
+FORMAT = 1
+MANIFEST = "MANIFEST.json"
+_FILES = ("headstart.json", "model.safetensors", "README.md", "config.json")
+
+
+def save(
+    folder: Path,
+    backbone: Backbone,
+    head: nn.Linear,
+    task: SingleLabel,
+    path: InferencePath,
+    *,
+    card: str,
+) -> None:
+    """Write a classifier; the manifest last.
+
+    Args:
+        folder: Created if need be; files of the same names are replaced.
+        backbone: The network without its head.
+        head: The linear head.
+        task: What its outputs mean.
+        path: The inference path its head was solved on.
+        card: The model card, Markdown.
+    """
+    from headstart import __version__
+
+    folder = Path(folder)
+    document = {
+        "format": FORMAT,
+        "headstart": __version__,
+        "task": task.to_dict(),
+        "architecture": backbone.architecture,
+        "input_spec": backbone.input_spec.to_dict(),
+        "feature_dim": backbone.feature_dim,
+        "head": {"kind": "linear", "name": head_name(backbone)},
+        "path": path.to_dict(),
+        "origin": {
+            "backbone": backbone.full_name,
+            "weights": backbone.weights,
+            "weights_digest": backbone.digest(),
+            "licence": backbone.licence,
+        },
+    }
+    (folder / MANIFEST).unlink(missing_ok=True)
+    write_json(folder / "headstart.json", document)
+    write_bytes(folder / "model.safetensors", save_tensors(_tensors(backbone, head)))
+    write_text(folder / "README.md", card)
+    config = timm_config(backbone, task)
+    if config is not None:
+        write_json(folder / "config.json", config)
+    names = [name for name in _FILES if (folder / name).exists()]
+    digests = {name: file_digest(folder / name) for name in names}
+    write_json(folder / MANIFEST, {"format": FORMAT, "files": digests})
+
+
+def head_name(backbone: Backbone) -> str:
+    """Name the head's layer as the original network names its classifier."""
+    return backbone.classifier or "headstart_head"
+
+
+def _tensors(backbone: Backbone, head: nn.Linear) -> dict[str, torch.Tensor]:
+    name = head_name(backbone)
+    tensors = dict(backbone.network.state_dict())
+    tensors |= {f"{name}.{key}": value for key, value in head.state_dict().items()}
+    return {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+
+
+def timm_config(backbone: Backbone, task: SingleLabel) -> dict[str, Any] | None:
+    """Return the config.json by which timm loads the folder, or None for other networks."""
+    if backbone.zoo not in ("bundled", "timm") or backbone.classifier is None:
+        return None
+    spec = backbone.input_spec
+    return {
+        "architecture": backbone.architecture["architecture"],
+        "num_classes": len(task.classes),
+        "num_features": backbone.feature_dim,
+        "model_args": backbone.architecture["arguments"],
+        "pretrained_cfg": {
+            "tag": "headstart",
+            "input_size": [3, spec.height, spec.width],
+            "interpolation": spec.interpolation,
+            "crop_pct": spec.crop_fraction,
+            "crop_mode": {"crop": "center", "squash": "squash", "pad": "border"}[spec.resize],
+            "mean": [value / 255 for value in spec.mean],
+            "std": [value / 255 for value in spec.std],
+            "num_classes": len(task.classes),
+            "classifier": backbone.classifier,
+            "label_names": list(task.classes),
+        },
+    }
+
+
+def find(location: Path) -> Path:
+    """Return the model folder of a run folder or model folder.
+
+    Raises:
+        UnsafeFile: It is a file, which could hold code.
+        ModelError: There is no finished model there.
+    """
+    location = Path(location)
+    if location.is_file():
+        raise UnsafeFile(
+            f"{location} is a file; headstart loads a classifier from a folder only, because model "
+            "files of other kinds can run code when they are read.",
+            field=str(location),
+            hint="Give a run folder (runs/…) or the model/ folder in it. A file of pre-trained "
+            "weights goes to fit --weights.",
+        )
+    for folder in (location / "model", location):
+        if (folder / MANIFEST).is_file():
+            return folder
+    what = "has no finished model" if location.is_dir() else "does not exist"
+    raise ModelError(
+        f"{location} {what}.",
+        field=str(location),
+        hint="Give the folder of a finished run, as printed at the end of: headstart fit",
+    )
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """Check every file of a model folder against its digest and return headstart.json.
+
+    Raises:
+        ModelError: A file is missing or changed; the message names it.
+    """
+    manifest = read_json(folder / MANIFEST)
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(files, dict) or not {"headstart.json", "model.safetensors"} <= set(files):
+        raise ModelError(f"{folder / MANIFEST} is not a manifest of headstart's.", field=MANIFEST)
+    for name, expected in files.items():
+        if name not in _FILES:
+            raise ModelError(f"{folder / MANIFEST} names an unknown file {name!r}.", field=MANIFEST)
+        path = folder / name
+        if not path.is_file():
+            raise ModelError(f"{path} is missing.", field=name, hint="Copy the folder again.")
+        if file_digest(path) != expected:
+            raise ModelError(
+                f"{path} was changed since it was written: its sha256 is not the manifest's.",
+                field=name,
+                hint="Copy the folder again from where it was made, or fit again.",
+            )
+    document = read_json(folder / "headstart.json")
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ModelError(
+            f"{folder / 'headstart.json'} is of a format this version does not read.",
+            field="format",
+            hint="Update headstart: pip install --upgrade headstart",
+        )
+    return document
+
+
+def load(folder: Path) -> tuple[Backbone, nn.Linear, SingleLabel, InferencePath]:
+    """Read a model folder that ``save`` wrote.
+
+    Raises:
+        ModelError: A file is missing or changed, or the weights don't fit the architecture.
+    """
+    document = verify(folder)
+    spec = InputSpec.from_dict(document["input_spec"])
+    backbone = zoo.rebuild(document["architecture"], spec)
+    task = from_dict(document["task"])
+    head = task.head(document["feature_dim"])
+    name = document["head"]["name"]
+    try:
+        tensors = load_tensors((folder / "model.safetensors").read_bytes())
+        head.load_state_dict({key: tensors.pop(f"{name}.{key}") for key in ("weight", "bias")})
+        backbone.network.load_state_dict(tensors)
+    except (SafetensorError, KeyError, RuntimeError) as error:
+        raise ModelError(
+            f"{folder / 'model.safetensors'} does not fit {document['architecture']}: {error}",
+            field="model.safetensors",
+        ) from error
+    return backbone, head, task, InferencePath.from_dict(document["path"])

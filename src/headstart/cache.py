@@ -1,0 +1,359 @@
+"""The store: what was computed once for an image, found again by the image's digest.
+
+::
+
+    CACHE/
+      files.sqlite             what was learnt of a file, by (path, size, mtime)
+      stores/STORE/            STORE is the digest of the store's key
+        key.json               the key in words: all that changes the numbers for every image
+        SEGMENT.rows           rows, one after another
+        SEGMENT.json           its manifest, written last: a segment without one is never read
+        SEGMENT.tmp, .lock     a segment that a living process is writing
+
+A store only grows, a segment at a time, so ten new images cost ten rows, and a killed run costs
+at most the segment it was writing. Rows are read through memory maps. Several processes may read
+and write one store; each writes segments of its own. No torch here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import filelock
+import numpy as np
+import numpy.typing as npt
+
+from headstart.errors import ModelError, ResourceError, UsageError
+from headstart.files import digest, flush_folder, read_json, write_json
+
+__all__ = ["Cache", "Rows", "Store", "StoreInfo", "Writer", "default_folder", "size_limit"]
+
+SEGMENT_BYTES = 256 << 20
+_HINT = "Set HEADSTART_CACHE to a folder on a disk with room, or run: headstart cache clear"
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def default_folder() -> Path:
+    """Return ``HEADSTART_CACHE``, or the user's cache folder of this platform."""
+    import platformdirs
+
+    return Path(os.environ.get("HEADSTART_CACHE") or platformdirs.user_cache_dir("headstart"))
+
+
+def size_limit(folder: Path) -> int:
+    """Return how many bytes the stores may take.
+
+    ``HEADSTART_CACHE_SIZE`` (``500MB``, ``20GB``, or bytes) decides; otherwise 20 GB or a tenth
+    of what the disk could give the cache, whichever is less.
+
+    Raises:
+        UsageError: ``HEADSTART_CACHE_SIZE`` is not a size.
+    """
+    text = os.environ.get("HEADSTART_CACHE_SIZE", "").strip().upper()
+    if not text:
+        used = sum(info.bytes for info in Cache(folder).stores())
+        return min(20 * 10**9, (shutil.disk_usage(folder).free + used) // 10)
+    number = text.rstrip("KMGTB ")
+    try:
+        return int(float(number) * _UNITS[text[len(number) :].strip()])
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"HEADSTART_CACHE_SIZE must be a size such as 500MB or 20GB, not {text!r}.",
+            field="HEADSTART_CACHE_SIZE",
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInfo:
+    """One store on disk: its folder, its key, its size in bytes, and when it was last used."""
+
+    folder: Path
+    key: dict[str, Any]
+    bytes: int
+    rows: int
+    last_used: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {
+            "folder": str(self.folder),
+            "key": self.key,
+            "bytes": self.bytes,
+            "rows": self.rows,
+            "last_used": self.last_used,
+        }
+
+
+class Cache:
+    """The cache folder. ``folder`` is ``default_folder()`` unless given."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = Path(folder) if folder is not None else default_folder()
+
+    @property
+    def files(self) -> Path:
+        """Where a ``FileMemory`` keeps what was learnt of files."""
+        return self.folder / "files.sqlite"
+
+    def store(self, key: Mapping[str, Any], shape: Sequence[int], dtype: str) -> Store:
+        """Open the store of ``key``, creating it if it is new.
+
+        Args:
+            key: All that changes the numbers for every image; plain JSON types.
+            shape: Shape of one image's row.
+            dtype: numpy name of the row's type.
+
+        Raises:
+            ResourceError: The cache folder can't be written.
+        """
+        full = {"format": 1, **key, "shape": list(shape), "dtype": dtype}
+        name = digest(json.dumps(full, sort_keys=True))[:32]
+        folder = self.folder / "stores" / name
+        if not (folder / "key.json").exists():
+            write_json(folder / "key.json", full)
+        return Store(self, folder, tuple(shape), np.dtype(dtype))
+
+    def stores(self) -> list[StoreInfo]:
+        """List the stores, the least recently used first."""
+        found = []
+        for marker in (self.folder / "stores").glob("*/key.json"):
+            try:
+                key, used = read_json(marker), marker.stat().st_mtime
+            except (ModelError, OSError):
+                continue  # another process is removing it
+            rows_files = list(marker.parent.glob("*.rows"))
+            total = sum(_size(path) for path in rows_files)
+            row = int(np.prod(key["shape"], dtype=np.int64)) * np.dtype(key["dtype"]).itemsize
+            found.append(StoreInfo(marker.parent, key, total, total // max(row, 1), used))
+        return sorted(found, key=lambda info: info.last_used)
+
+    def clear(self) -> int:
+        """Remove every store that nobody is writing, and what was learnt of files.
+
+        Returns:
+            How many bytes of rows were freed.
+        """
+        freed = sum(info.bytes for info in self.stores() if _remove_store(info.folder))
+        self.files.unlink(missing_ok=True)
+        return freed
+
+    def trim(self, keep: Path | None = None) -> None:
+        """Remove the least recently used stores until the rest fit the limit; ``keep`` stays."""
+        stores = self.stores()
+        excess = sum(info.bytes for info in stores) - size_limit(self.folder)
+        for info in stores:
+            if excess <= 0:
+                return
+            if info.folder != keep and _remove_store(info.folder):
+                excess -= info.bytes
+
+
+class Store:
+    """Rows of one shape and type, found by image digest. Made by ``Cache.store``."""
+
+    def __init__(
+        self, cache: Cache, folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> None:
+        self.cache = cache
+        self.folder = folder
+        self.shape = shape
+        self.dtype = dtype
+        self._segments: list[npt.NDArray[Any]] = []
+        self._index: dict[str, tuple[int, int]] = {}
+        self._opened: set[str] = set()
+        self.refresh()
+        os.utime(folder / "key.json")
+
+    def refresh(self) -> None:
+        """Take in the segments that were finished since the store was opened."""
+        for manifest in sorted(self.folder.glob("*.json")):
+            if manifest.name != "key.json" and manifest.stem not in self._opened:
+                self._open_segment(manifest)
+
+    def _open_segment(self, manifest: Path) -> None:
+        digests = read_json(manifest)["digests"]
+        data = manifest.with_suffix(".rows")
+        shape = (len(digests), *self.shape)
+        if _size(data) != int(np.prod(shape, dtype=np.int64)) * self.dtype.itemsize:
+            return  # not what the manifest promised: never believed
+        self._opened.add(manifest.stem)
+        self._segments.append(np.memmap(data, dtype=self.dtype, mode="r", shape=shape))
+        number = len(self._segments) - 1
+        for row, image in enumerate(digests):
+            self._index.setdefault(image, (number, row))
+
+    def missing(self, digests: Sequence[str]) -> list[str]:
+        """Return the digests that have no row yet, each once, in the order given."""
+        return [image for image in dict.fromkeys(digests) if image not in self._index]
+
+    def rows(self, digests: Sequence[str]) -> Rows:
+        """Return the rows of these images, in this order; read when they are taken.
+
+        Raises:
+            KeyError: A digest has no row.
+        """
+        places = np.array([self._index[image] for image in digests], dtype=np.int64)
+        return Rows(self._segments, places.reshape(-1, 2), self.shape, self.dtype)
+
+    def writer(self) -> Writer:
+        """Return a context manager that adds rows; what was added is kept even on an error."""
+        return Writer(self)
+
+
+class Rows:
+    """Some rows of a store, by position: ``len(rows)``, ``rows.take(positions)``, ``rows.all()``.
+
+    Args:
+        segments: The memory-mapped segments.
+        places: (N, 2) int64, the segment and the row in it.
+        shape: Shape of one row.
+        dtype: Type of the rows.
+    """
+
+    def __init__(
+        self,
+        segments: Sequence[npt.NDArray[Any]],
+        places: npt.NDArray[np.int64],
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+    ) -> None:
+        self._segments = segments
+        self._places = places
+        self.shape = shape
+        self.dtype = dtype
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def take(self, positions: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Read the rows at ``positions`` into memory, as an array (n, *shape)."""
+        places = self._places[np.asarray(positions, dtype=np.int64)]
+        result = np.empty((len(places), *self.shape), dtype=self.dtype)
+        for number in np.unique(places[:, 0]):
+            here = places[:, 0] == number
+            result[here] = self._segments[number][places[here, 1]]
+        return result
+
+    def all(self) -> npt.NDArray[Any]:
+        """Read all rows into memory, as an array (N, *shape)."""
+        return self.take(np.arange(len(self)))
+
+
+class Writer:
+    """Adds rows to a store. A segment counts from the moment its manifest is written."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._name = ""
+        self._file: IO[bytes] | None = None
+        self._lock: filelock.BaseFileLock | None = None
+        self._digests: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._commit()
+        self._store.refresh()
+        self._store.cache.trim(keep=self._store.folder)
+
+    def add(self, digests: Sequence[str], rows: npt.NDArray[Any]) -> None:
+        """Add one row a digest.
+
+        Args:
+            digests: n image digests.
+            rows: (n, *shape), converted to the store's type.
+
+        Raises:
+            ValueError: The rows don't fit the store's shape.
+            ResourceError: The disk is full or can't be written.
+        """
+        if rows.shape != (len(digests), *self._store.shape):
+            raise ValueError(f"rows {rows.shape} for {len(digests)} of shape {self._store.shape}")
+        try:
+            file = self._file or self._begin()
+            file.write(np.ascontiguousarray(rows, dtype=self._store.dtype).tobytes())
+            self._digests.extend(digests)
+            if file.tell() >= SEGMENT_BYTES:
+                self._commit()
+        except OSError as error:
+            raise self._no_room(error) from error
+
+    def _begin(self) -> IO[bytes]:
+        _remove_leftovers(self._store.folder)
+        self._name = secrets.token_hex(8)
+        self._lock = filelock.FileLock(self._path(".lock"))
+        self._lock.acquire(timeout=10)
+        self._file = self._path(".tmp").open("xb")
+        return self._file
+
+    def _commit(self) -> None:
+        if self._file is None or self._lock is None:
+            return
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._path(".tmp").replace(self._path(".rows"))
+            flush_folder(self._store.folder)
+            write_json(self._path(".json"), {"format": 1, "digests": self._digests})
+        except OSError as error:
+            raise self._no_room(error) from error
+        finally:
+            self._file.close()
+            self._lock.release()
+            self._path(".lock").unlink(missing_ok=True)
+            self._file, self._lock, self._digests = None, None, []
+
+    def _path(self, suffix: str) -> Path:
+        return self._store.folder / (self._name + suffix)
+
+    def _no_room(self, error: OSError) -> ResourceError:
+        folder = self._store.cache.folder
+        reason = error.strerror or str(error)
+        return ResourceError(
+            f"The cache in {folder} can't be written: {reason}.", field=str(folder), hint=_HINT
+        )
+
+
+def _remove_leftovers(folder: Path) -> bool:
+    """Remove what dead processes left in a store; say whether no living one is writing there."""
+    alive = False
+    for path in folder.glob("*.lock"):
+        try:
+            with filelock.FileLock(path, timeout=0):
+                for suffix in (".tmp", ".rows"):
+                    if not path.with_suffix(".json").exists():
+                        path.with_suffix(suffix).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        except filelock.Timeout:
+            alive = True
+    return not alive
+
+
+def _remove_store(folder: Path) -> bool:
+    if not _remove_leftovers(folder):
+        return False
+    (folder / "key.json").unlink(missing_ok=True)  # without it nobody opens the store
+    shutil.rmtree(folder, ignore_errors=True)
+    return True
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1

@@ -1,0 +1,290 @@
+"""The classifier: what ``fit`` and ``load`` return, and what predicts, embeds and is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from headstart import bundle
+from headstart.backbones.base import Backbone
+from headstart.cache import Cache
+from headstart.data.loader import Batch
+from headstart.data.loader import load as load_images
+from headstart.data.read import Failure, Source, source_name
+from headstart.errors import BadImage
+from headstart.inputspec import InputSpec
+from headstart.training.device import Forward, InferencePath, bf16_support, pick_device
+from headstart.training.task import SingleLabel
+
+if TYPE_CHECKING:
+    from headstart.evaluation import Scores
+
+__all__ = ["Classifier", "Prediction", "Predictions", "load"]
+
+Progress = Callable[[int, int], None]
+Images = Source | Sequence[Source] | npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the classifier says of one image.
+
+    Attributes:
+        path: The file, or a description of an image in memory.
+        label: The most probable class.
+        probability: Its probability.
+        probabilities: The probability of every class, in the order of the classes.
+    """
+
+    path: str
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the object of the commands' JSON."""
+        return {
+            "path": self.path,
+            "label": self.label,
+            "probability": self.probability,
+            "probabilities": self.probabilities,
+        }
+
+
+class Predictions(list[Prediction]):
+    """Predictions in the order of the images, and the images that could not be read."""
+
+    def __init__(self, items: Sequence[Prediction], failed: Sequence[Failure] = ()) -> None:
+        super().__init__(items)
+        self.failed = tuple(failed)
+
+
+class Classifier:
+    """A backbone, a linear head and the classes they tell apart.
+
+    Images are given as paths, PIL images or uint8 arrays (H, W, 3): one, or a sequence of them,
+    or an array (N, H, W, 3).
+
+    Args:
+        backbone: The network.
+        head: (feature_dim,) -> (C,), on raw features.
+        task: The classes.
+        path: Where and how the forward pass runs.
+        notes: What a user should know about this copy, such as another precision than at fit.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: nn.Linear,
+        task: SingleLabel,
+        path: InferencePath,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.backbone = backbone
+        self.head = head
+        self.task = task
+        self.path = path
+        self.notes = tuple(notes)
+        self._forward: Forward | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in the order of the columns of ``predict_proba``."""
+        return self.task.classes
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """How images are prepared for the network."""
+        return self.backbone.input_spec
+
+    def predict(
+        self,
+        images: Images,
+        *,
+        errors: Literal["raise", "skip"] = "raise",
+        progress: Progress | None = None,
+    ) -> Predictions:
+        """Classify images.
+
+        Args:
+            images: One image or many.
+            errors: With ``skip``, unreadable images are left out and listed in ``.failed``.
+            progress: Called with (done, total).
+
+        Raises:
+            BadImage: An image can't be read, and ``errors`` is ``raise``.
+        """
+        sources = _sources(images)
+        features, kept, failed = self._features(sources, errors, progress)
+        rows = self.probabilities(features)
+        found = [
+            Prediction(
+                path=source_name(sources[index]),
+                label=self.classes[int(row.argmax())],
+                probability=float(row.max()),
+                probabilities=dict(zip(self.classes, row.tolist(), strict=True)),
+            )
+            for index, row in zip(kept, rows, strict=True)
+        ]
+        return Predictions(found, failed)
+
+    def predict_proba(self, images: Images) -> npt.NDArray[np.float64]:
+        """Return the probability of every class, (N, C).
+
+        Raises:
+            BadImage: An image can't be read.
+        """
+        return self.probabilities(self.embed(images))
+
+    def embed(self, images: Images) -> npt.NDArray[np.float32]:
+        """Return the backbone's features, (N, feature_dim).
+
+        Raises:
+            BadImage: An image can't be read.
+        """
+        return self._features(_sources(images), "raise", None)[0]
+
+    def probabilities(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Apply the head to features (N, feature_dim) and return probabilities (N, C)."""
+        with torch.inference_mode():
+            logits = self.head(torch.from_numpy(np.ascontiguousarray(features)))
+            probabilities: npt.NDArray[np.float64] = self.task.probabilities(logits).numpy()
+        return probabilities
+
+    def evaluate(
+        self,
+        data: str | Path,
+        *,
+        cache: Cache | None = None,
+        max_bad: float = 0.01,
+        progress: Progress | None = None,
+    ) -> Scores:
+        """Score the classifier on labelled data, its test part where it has one, else all of it.
+
+        Args:
+            data: A folder of class folders, or the name of a data set. Classes are matched by
+                name; some may be missing.
+            cache: Where features are remembered; the user's cache by default.
+            max_bad: Share of unreadable images above which the data is refused.
+            progress: Called with (done, total) images to compute.
+
+        Raises:
+            DataError: The data can't be used, or has classes the classifier does not know.
+        """
+        from headstart.evaluation import evaluate
+
+        return evaluate(self, data, cache=cache or Cache(), max_bad=max_bad, progress=progress)
+
+    def save(self, folder: str | Path, *, card: str | None = None) -> Path:
+        """Write the classifier as a folder that ``headstart.load`` reads, and return it.
+
+        Args:
+            folder: Created if need be.
+            card: The model card, Markdown; by default a short one.
+        """
+        text = card if card is not None else default_card(self)
+        bundle.save(Path(folder), self.backbone, self.head, self.task, self.path, card=text)
+        return Path(folder)
+
+    def _features(
+        self, sources: list[Source], errors: str, progress: Progress | None
+    ) -> tuple[npt.NDArray[np.float32], list[int], list[Failure]]:
+        """Decode and pass forward, without the cache; (n, D), the positions kept, the failures."""
+        if self._forward is None:
+            self._forward = Forward(self.backbone, self.path)
+        # One image alone is answered at once; several give the numbers they would give in a fit.
+        pad = len(sources) > 1
+        rows, kept, failed = [], [], []
+        for event in self._load(sources):
+            if isinstance(event, Failure):
+                if errors == "raise":
+                    raise BadImage(event.name, event.reason)
+                failed.append(event)
+            else:
+                rows.append(self._forward(event.pixels, pad=pad))
+                kept += [int(index) for index in event.indices]
+            if progress is not None:
+                progress(len(kept) + len(failed), len(sources))
+        empty = np.empty((0, self.backbone.feature_dim), dtype=np.float32)
+        return np.concatenate([empty, *rows]), kept, failed
+
+    def _load(self, sources: list[Source]) -> Iterator[Batch | Failure]:
+        return load_images(sources, self.input_spec, self.path.batch_size)
+
+
+def load(location: str | Path, *, device: str = "auto", precision: str = "auto") -> Classifier:
+    """Load the classifier of a finished run.
+
+    Args:
+        location: A run folder, or a model folder that ``save`` wrote.
+        device: ``auto`` is the one it was fitted on, where this machine has it.
+        precision: ``auto`` is the one it was fitted in, where this machine computes it natively,
+            else fp32, with a note; ``fp32`` or ``bf16`` insist.
+
+    Raises:
+        UnsafeFile: A file was given instead of a folder.
+        ModelError: There is no finished model, or one of its files was changed.
+    """
+    backbone, head, task, fitted = bundle.load(bundle.find(Path(location)))
+    path, notes = _path_here(fitted, device, precision)
+    return Classifier(backbone, head, task, path, notes)
+
+
+def _path_here(
+    fitted: InferencePath, device: str, precision: str
+) -> tuple[InferencePath, list[str]]:
+    """Find the path to use on this machine for a head that was solved on ``fitted``."""
+    from headstart.training.device import first_path
+
+    notes: list[str] = []
+    if device == "auto":
+        best = pick_device("auto")
+        device = fitted.device if fitted.device in (best, "cpu") else best
+    device = pick_device(device)
+    path = replace(first_path(device, precision, fitted.batch_size), parity=None)
+    if precision != "auto":
+        return path, notes
+    if fitted.precision == "bf16" and bf16_support(device) is None:
+        notes.append(
+            "fitted in bf16, which this machine does not compute natively: fp32 is used, and "
+            "probabilities may differ slightly"
+        )
+    elif device == fitted.device:
+        path = replace(path, precision=fitted.precision, layout=fitted.layout)
+    elif fitted.precision == "fp32":
+        path = path.in_fp32()
+    return replace(path, reason="as at fit" if not notes else notes[0]), notes
+
+
+def _sources(images: Images) -> list[Source]:
+    """Turn one image or many into a list."""
+    if isinstance(images, np.ndarray):
+        return list(images) if images.ndim == 4 else [images]
+    if isinstance(images, Sequence) and not isinstance(images, str):
+        return list(images)
+    return [images]
+
+
+def default_card(classifier: Classifier) -> str:
+    """Return a short model card for a classifier saved outside a run."""
+    return f"""# Image classifier
+
+Classes: {", ".join(classifier.classes)}
+
+Backbone: {classifier.backbone.full_name} ({classifier.backbone.licence})
+
+```python
+import headstart
+
+classifier = headstart.load("this-folder")
+classifier.predict("image.jpg")
+```
+"""

@@ -1,0 +1,158 @@
+"""Everything a fit can be asked for, in one place. Loads no torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import get_args
+
+from headstart.errors import UsageError
+from headstart.inputspec import Resize, Triple
+
+__all__ = ["DEFAULT_BACKBONE", "GATES", "Options", "parse_gates", "parse_numbers", "parse_share"]
+
+DEFAULT_BACKBONE = "bundled:efficientnet_lite0"
+GATES = ("accuracy", "balanced_accuracy", "macro_f1")
+CLASS_WEIGHTS = ("none", "balanced")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options of ``headstart.fit``; those of the command line have the same names.
+
+    Attributes:
+        backbone: ``zoo:name`` of the pre-trained network.
+        weights: A file of weights to load into it instead of the zoo's own.
+        mean: The mean that ``weights`` were trained with, where no file beside them says so: one
+            number a channel, in units of 0..1, or of 0..255 if any is above 1.
+        std: The standard deviation, likewise.
+        strategy: Name of the strategy.
+        size: Side of the input in pixels, for networks that take another than their own.
+        resize: ``crop``, ``squash`` or ``pad``; None is the network's own rule.
+        split: Shares of train, val and test, for data that brings no split of its own.
+        limit: Train on this many images at most, stratified; val and test stay whole.
+        limit_per_class: Train on this many images a class at most.
+        class_weights: ``balanced`` gives rare classes the weight of common ones in training.
+        seed: Decides the split and whatever else is drawn.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        precision: ``auto``, ``fp32`` or ``bf16``, of the frozen network's forward pass.
+        batch_size: Images a forward pass; None is the device's default.
+        max_bad: Share of unreadable images above which the data is refused.
+        minimum: Test metrics that must be reached, such as ``{"accuracy": 0.9}``.
+        allow_noncommercial: Take weights whose licence forbids commercial use.
+    """
+
+    backbone: str = DEFAULT_BACKBONE
+    weights: Path | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
+    strategy: str = "feature-extraction"
+    size: int | None = None
+    resize: str | None = None
+    split: tuple[float, float, float] | None = None
+    limit: int | None = None
+    limit_per_class: int | None = None
+    class_weights: str = "none"
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    batch_size: int | None = None
+    max_bad: float = 0.01
+    minimum: dict[str, float] = field(default_factory=dict)
+    allow_noncommercial: bool = False
+
+    def __post_init__(self) -> None:
+        problems = list(self._problems())
+        if problems:
+            fields = ", ".join(dict.fromkeys(name for name, _ in problems))
+            text = "; ".join(f"--{name} {problem}" for name, problem in problems)
+            raise UsageError(f"These options can't be used: {text}.", field=fields)
+
+    def _problems(self) -> list[tuple[str, str]]:
+        """Collect all that is wrong, as (option, what must hold and what was got)."""
+        found = []
+        counts = {
+            "size": self.size,
+            "limit": self.limit,
+            "limit-per-class": self.limit_per_class,
+            "batch-size": self.batch_size,
+        }
+        for name, count in counts.items():
+            if count is not None and count < 1:
+                found.append((name, f"must be at least 1, not {count}"))
+        if self.seed < 0:
+            found.append(("seed", f"must be 0 or more, not {self.seed}"))
+        if not 0 <= self.max_bad <= 1:
+            found.append(("max-bad", f"must be a share from 0 to 1, not {self.max_bad}"))
+        for name, choice, choices in (
+            ("resize", self.resize, get_args(Resize)),
+            ("class-weights", self.class_weights, CLASS_WEIGHTS),
+            ("precision", self.precision, ("auto", "fp32", "bf16")),
+        ):
+            if choice is not None and choice not in choices:
+                found.append((name, f"must be one of {', '.join(choices)}, not {choice!r}"))
+        for metric, value in self.minimum.items():
+            if metric not in GATES:
+                found.append(("min", f"knows {', '.join(GATES)}, not {metric!r}"))
+            elif not 0 <= value <= 1:
+                found.append(("min", f"needs a share from 0 to 1 for {metric}, not {value}"))
+        for name, triple in (("mean", self.mean), ("std", self.std)):
+            if triple is None:
+                continue
+            if self.weights is None:
+                found.append((name, "describes a file of weights; it needs --weights"))
+            if len(triple) != 3 or not all(math.isfinite(value) for value in triple):
+                found.append((name, f"must be three numbers, not {triple}"))
+        return found
+
+
+def parse_numbers(name: str, text: str | None) -> tuple[float, float, float] | None:
+    """Turn ``0.7,0.15,0.15`` into three numbers; None stays None.
+
+    Raises:
+        UsageError: It is not three numbers.
+    """
+    if text is None:
+        return None
+    try:
+        first, second, third = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(
+            f"--{name} must be three numbers with commas between, not {text!r}.", field=name
+        ) from error
+    return first, second, third
+
+
+def parse_share(name: str, text: str) -> float:
+    """Turn ``1%`` or ``0.01`` into 0.01.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    number = text.strip()
+    try:
+        if number.endswith("%"):
+            return float(number[:-1]) / 100
+        return float(number)
+    except ValueError as error:
+        raise UsageError(
+            f"--{name} must be a share such as 1% or 0.01, not {text!r}.", field=name
+        ) from error
+
+
+def parse_gates(texts: list[str]) -> dict[str, float]:
+    """Turn ``accuracy=0.9`` or ``accuracy=90%`` into a metric and its minimum.
+
+    Raises:
+        UsageError: It is not of that form.
+    """
+    gates = {}
+    for text in texts:
+        metric, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(
+                f"--min must be metric=value, as accuracy=0.9, not {text!r}.", field="min"
+            )
+        gates[metric.strip()] = parse_share("min", value)
+    return gates

@@ -1,0 +1,171 @@
+"""A run's folder: where it is, what state it is in, and what is written there.
+
+report.json is written last and atomically: that it exists means the run is done.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headstart.errors import ModelError
+from headstart.files import check_writable, read_json, write_json, write_text
+from headstart.report import Report
+
+__all__ = ["Event", "Log", "Row", "Run", "read_report"]
+
+Event = dict[str, Any]
+_TRIES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of predictions.csv."""
+
+    item: str
+    split: str
+    label: str
+    predicted: str
+    probabilities: Sequence[float]
+
+
+class Log:
+    """The events of a run: kept in log.jsonl once there is a folder, and told to a listener.
+
+    Args:
+        listener: Called with each event as it happens.
+    """
+
+    def __init__(self, listener: Callable[[Event], None] | None = None) -> None:
+        self._listener = listener
+        self._start = time.monotonic()
+        self._early: list[str] | None = []
+        self._path: Path | None = None
+
+    def write_to(self, path: Path) -> None:
+        """From now on keep the events, those so far included, in this file."""
+        self._path = path
+        write_text(path, "".join(self._early or []))
+        self._early = None
+
+    def emit(self, event: str, **values: Any) -> None:
+        """Tell that something happened; ``progress`` events go to the listener only."""
+        record = {"event": event, "seconds": round(time.monotonic() - self._start, 3), **values}
+        if self._listener is not None:
+            self._listener(record)
+        if event == "progress":
+            return
+        line = json.dumps(record) + "\n"
+        if self._early is not None:
+            self._early.append(line)
+        elif self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(line)
+
+    def progress(self, stage: str) -> Callable[[int, int], None]:
+        """Return a function (done, total) that emits the progress of a stage."""
+        return lambda done, total: self.emit("progress", stage=stage, done=done, total=total)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of one run.
+
+    Attributes:
+        folder: Where its files are.
+    """
+
+    folder: Path
+
+    @property
+    def finished(self) -> bool:
+        """Whether report.json, which is written last, exists."""
+        return (self.folder / "report.json").is_file()
+
+    def matches(self, spec: dict[str, Any]) -> bool:
+        """Whether the folder holds a run of this very spec."""
+        file = self.folder / "spec.json"
+        return file.is_file() and read_json(file).get("spec") == spec
+
+    def write_spec(self, spec: dict[str, Any], environment: dict[str, Any]) -> None:
+        """Write spec.json: what the run is, and in which environment it is made."""
+        write_json(self.folder / "spec.json", {"spec": spec, "environment": environment})
+
+    def write_predictions(self, classes: Sequence[str], rows: Iterable[Row]) -> None:
+        """Write predictions.csv: item, split, label, predicted, probability of every class."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["item", "split", "label", "predicted", *classes])
+        for row in rows:
+            shares = [f"{share:.6f}" for share in row.probabilities]
+            writer.writerow([row.item, row.split, row.label, row.predicted, *shares])
+        write_text(self.folder / "predictions.csv", text.getvalue())
+
+    @classmethod
+    def open(cls, out: str | Path | None, name: str, spec: dict[str, Any]) -> Run:
+        """Find the folder for a run of ``spec`` and prove that it can be written.
+
+        Args:
+            out: The folder the user named, or None for ``runs/NAME``, numbered if that holds
+                another run.
+            name: What to call it where the user did not.
+            spec: The run's spec.
+
+        Raises:
+            ModelError: The named folder holds something else; it is left untouched.
+            ResourceError: The folder can't be written.
+        """
+        if out is not None:
+            run = cls(Path(out))
+            run._refuse_foreign(spec)
+        else:
+            run = cls._unnamed(name, spec)
+        if not run.finished:
+            check_writable(run.folder)
+        return run
+
+    @classmethod
+    def _unnamed(cls, name: str, spec: dict[str, Any]) -> Run:
+        for number in range(1, _TRIES):
+            run = cls(Path("runs") / (name if number == 1 else f"{name}-{number}"))
+            if not run.folder.exists() or run.matches(spec):
+                return run
+        raise ModelError(f"runs/ holds {_TRIES} runs named {name}.", hint="Name one with --out.")
+
+    def _refuse_foreign(self, spec: dict[str, Any]) -> None:
+        """Refuse a folder that holds anything but this run."""
+        if not self.folder.exists() or self.matches(spec):
+            return
+        if not self.folder.is_dir():
+            found = "is a file"
+        elif (self.folder / "spec.json").is_file():
+            found = f"holds another run ({self._difference(spec)})"
+        elif any(self.folder.iterdir()):
+            found = "is not empty and holds no run of headstart's"
+        else:
+            return
+        raise ModelError(
+            f"{self.folder} {found}; it was left as it is.",
+            field="out",
+            hint="Name another folder with --out, or leave --out away to have one named.",
+        )
+
+    def _difference(self, spec: dict[str, Any]) -> str:
+        there = read_json(self.folder / "spec.json").get("spec", {})
+        changed = [key for key in spec if there.get(key) != spec[key]]
+        return f"other {', '.join(changed)}" if changed else "of another version"
+
+
+def read_report(folder: str | Path) -> Report:
+    """Read the report of a finished run.
+
+    Raises:
+        ModelError: The run is not finished, or the report can't be read.
+    """
+    return Report.from_dict(read_json(Path(folder) / "report.json"))

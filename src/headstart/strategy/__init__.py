@@ -1,0 +1,1 @@
+"""What is trained, when and how fast: phases, strategies and their names."""

@@ -1,0 +1,1 @@
+"""From images and a plan to a trained head: features, solvers, and the model they make up."""

@@ -1,0 +1,194 @@
+"""Where and how the forward pass runs: device, layout and precision.
+
+The path is chosen, not assumed: bf16 is taken only where the processor computes it natively, and
+``features`` checks on one batch of the user's own images that it stays close to fp32. The path is
+recorded in the run and used again by ``predict``.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from headstart.backbones.base import Backbone
+from headstart.errors import ResourceError, UnknownName, UsageError
+from headstart.training.model import Normalise
+
+__all__ = ["Forward", "InferencePath", "Precision", "bf16_support", "pick_device", "processor"]
+
+Precision = Literal["auto", "fp32", "bf16"]
+_BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "sve_bf16", "bf16")
+_BATCH = {"cpu": 32, "mps": 64, "cuda": 256}
+
+
+@dataclass(frozen=True, slots=True)
+class InferencePath:
+    """How features are computed; two runs on the same path give the same numbers.
+
+    Attributes:
+        device: As torch names it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        precision: ``bf16`` is torch's autocast; weights and features are float32 either way.
+        layout: Memory format of weights and images.
+        batch_size: Every batch has this many rows (the last is padded), so that an image's
+            features don't depend on its neighbours.
+        compiled: Whether torch.compile made the forward pass.
+        reason: Why this precision, in a sentence.
+        parity: Relative L2 distance of the features from fp32's, if it was measured.
+    """
+
+    device: str
+    precision: Literal["fp32", "bf16"]
+    layout: Literal["channels_last", "contiguous"]
+    batch_size: int
+    compiled: bool = False
+    reason: str = ""
+    parity: float | None = None
+
+    def key(self) -> dict[str, Any]:
+        """Return all of it that changes the numbers, for a cache's key."""
+        return {
+            "processor": processor(self.device),
+            "precision": self.precision,
+            "layout": self.layout,
+            "batch_size": self.batch_size,
+            "compiled": self.compiled,
+            "torch": torch.__version__,
+        }
+
+    def in_fp32(self) -> InferencePath:
+        """Return the same path in fp32."""
+        return replace(self, precision="fp32", parity=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types; ``from_dict`` turns them back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> InferencePath:
+        """Build a path from ``to_dict``'s result."""
+        return cls(**document)
+
+
+def pick_device(name: str = "auto") -> str:
+    """Turn ``auto`` into the best device here, and check that a named one is here.
+
+    Raises:
+        UnknownName: Not a device headstart runs on.
+        ResourceError: The device is not on this machine.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    if kind not in _BATCH or (index and not index.isdigit()):
+        raise UnknownName("device", name, ["auto", *_BATCH], field="device")
+    present = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not present[kind]:
+        raise ResourceError(
+            f"The device {name} is not on this machine.",
+            field="device",
+            hint="Use --device auto to take the best there is.",
+        )
+    return name
+
+
+def processor(device: str) -> str:
+    """Name the processor as far as it changes numbers: the GPU's name, or the CPU's vector set."""
+    if device.startswith("cuda"):
+        return f"cuda {torch.cuda.get_device_name(device)}"
+    if device == "mps":
+        return f"mps {platform.machine()}"
+    return f"cpu {platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def bf16_support(device: str) -> str | None:
+    """Return what computes bf16 natively on ``device``, or None where it would be emulated."""
+    if device.startswith("cuda"):
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.cuda.get_device_name(device) if native else None
+    if device != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return None
+    capabilities = torch.cpu.get_capabilities()
+    return next((name for name in _BF16_INSTRUCTIONS if capabilities.get(name)), None)
+
+
+def first_path(device: str, precision: str, batch_size: int | None) -> InferencePath:
+    """Return the path to try: what was asked for, or the fastest the processor has.
+
+    Args:
+        device: A present device, from ``pick_device``.
+        precision: ``auto``, ``fp32`` or ``bf16``.
+        batch_size: Rows a batch, or None for the device's default.
+
+    Raises:
+        UnknownName: No such precision.
+        UsageError: The batch size is below 1.
+    """
+    if precision not in get_args(Precision):
+        raise UnknownName("precision", precision, get_args(Precision), field="precision")
+    if batch_size is not None and batch_size < 1:
+        raise UsageError(
+            f"The batch size must be at least 1, not {batch_size}.", field="batch-size"
+        )
+    rows = batch_size or _BATCH[device.partition(":")[0]]
+    layout: Literal["channels_last", "contiguous"]
+    layout = "contiguous" if device == "mps" else "channels_last"
+    support = bf16_support(device)
+    if precision == "auto" and support:
+        return InferencePath(device, "bf16", layout, rows, reason=f"native bf16 ({support})")
+    if precision == "auto":
+        return InferencePath(
+            device, "fp32", layout, rows, reason="this processor has no native bf16"
+        )
+    chosen: Literal["fp32", "bf16"] = "bf16" if precision == "bf16" else "fp32"
+    return InferencePath(device, chosen, layout, rows, reason="asked for")
+
+
+class Forward:
+    """A backbone's forward pass on a path: uint8 pixels -> float32 features.
+
+    Args:
+        backbone: Its modules are moved to the path's device and layout, and set to eval mode.
+        path: Where and how.
+    """
+
+    def __init__(self, backbone: Backbone, path: InferencePath) -> None:
+        self.path = path
+        format_ = torch.channels_last if path.layout == "channels_last" else torch.contiguous_format
+        chain = nn.Sequential(Normalise(backbone.input_spec), backbone.chain())
+        self._chain = chain.to(path.device).to(memory_format=format_).eval()
+
+    def __call__(self, pixels: npt.NDArray[np.uint8], *, pad: bool = True) -> npt.NDArray[Any]:
+        """Compute features.
+
+        Args:
+            pixels: (n, H, W, 3) uint8 RGB, n at most the path's batch size.
+            pad: Fill the batch up to the path's batch size, so that the result is bit-equal to
+                that of any other batch; without, a small batch costs only what it is.
+
+        Returns:
+            (n, D) float32.
+        """
+        count = len(pixels)
+        if pad and count < self.path.batch_size:
+            filler = np.zeros((self.path.batch_size - count, *pixels.shape[1:]), dtype=np.uint8)
+            pixels = np.concatenate([pixels, filler])
+        device_type = self.path.device.partition(":")[0]
+        with (
+            torch.inference_mode(),
+            torch.autocast(device_type, torch.bfloat16, enabled=self.path.precision == "bf16"),
+        ):
+            features = self._chain(torch.from_numpy(pixels).to(self.path.device))
+        result: npt.NDArray[Any] = features.float().cpu().numpy()[:count]
+        return result

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+from PIL import Image
+
+from headstart.figures import confusion_figure, mistakes_figure
+from reports import mistake, report
+
+AWKWARD = ("$\\frac{1}{2", "<script>", "裂纹 خلية", "a\udcff\ud800", "n" * 60, "\t\n")
+
+
+def colours(path):
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return {colour for _, colour in image.convert("RGB").getcolors(1 << 24)}
+
+
+@pytest.mark.parametrize("n", [2, 6, 120])
+def test_the_confusion_figure_is_drawn(tmp_path, n):
+    made = report([f"class {c}" for c in range(n)], n=400)
+    confusion_figure(made, tmp_path / "figures" / "confusion.png")
+    assert len(colours(tmp_path / "figures" / "confusion.png")) > 20
+
+
+def test_names_are_drawn_as_they_are(tmp_path):
+    confusion_figure(report(AWKWARD), tmp_path / "confusion.png")
+    mistakes_figure([mistake(name, name, name) for name in AWKWARD], tmp_path / "mistakes.png")
+    assert colours(tmp_path / "confusion.png")
+    assert colours(tmp_path / "mistakes.png")
+
+
+def test_the_mistakes_are_on_their_figure(tmp_path):
+    mistakes_figure([], tmp_path / "none.png")
+    mistakes_figure([mistake()] * 7, tmp_path / "seven.png")
+    with Image.open(tmp_path / "none.png") as none, Image.open(tmp_path / "seven.png") as seven:
+        assert seven.width == none.width
+        assert seven.height == 2 * none.height
+    assert len(colours(tmp_path / "seven.png")) > 100
+
+
+def test_a_confusion_without_images_is_drawn(tmp_path):
+    confusion_figure(report(confusion=((0, 0), (0, 0))), tmp_path / "confusion.png")
+    assert colours(tmp_path / "confusion.png")
+
+
+def test_the_same_report_gives_the_same_bytes(tmp_path):
+    for name in ("one.png", "two.png"):
+        confusion_figure(report(), tmp_path / name)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+def test_pyplot_is_never_imported(tmp_path):
+    confusion_figure(report(), tmp_path / "confusion.png")
+    assert "matplotlib.pyplot" not in sys.modules

@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import headstart.page
+from headstart.files import write_text
+from headstart.matrix import Cell
+from headstart.metrics import evaluate
+from headstart.page import render_html
+from reports import mistake, report
+
+VOID = {"meta", "link", "img", "rect", "line", "circle", "path"}
+TAGS = VOID | {"a", "b", "bdi", "body", "caption", "code", "dd", "details", "div", "dl", "dt"}
+TAGS |= {"footer", "g", "h1", "h2", "h3", "head", "header", "html", "li", "main", "ol", "p", "pre"}
+TAGS |= {"section", "small", "span", "style", "summary", "svg", "table", "tbody", "td", "text"}
+TAGS |= {"th", "thead", "time", "title", "tr", "ul"}
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "{{7*7}}{% for x in y %}",
+    "\"><img src=x onerror=alert(1)>'",
+    "</style></title></svg>&lt;",
+    "a\udcff\ud800\u202e",
+]
+
+
+class Page(HTMLParser):
+    """Collects what a page shows and refuses a page that is not closed properly."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.texts = [], set(), [], []
+        self.feed(html)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        self.attributes += [(tag, name, value) for name, value in attributes]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.add(tag)
+        self.attributes += [(tag, name, value) for name, value in attributes]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.texts.append(data)
+
+    def values(self, name):
+        return [value for _, attribute, value in self.attributes if attribute == name]
+
+    @property
+    def text(self):
+        return "".join(self.texts)
+
+    @property
+    def words(self):
+        return " ".join(" ".join(self.texts).split())
+
+
+def test_the_headline_says_what_was_measured_on_what():
+    made = report()
+    accuracy = made.test["accuracy"]
+    words = Page(render_html(made, [])).words
+    assert "Test accuracy" in words
+    assert f"{100 * accuracy.value:.1f}" in words
+    assert "on 120 images the classifier never saw" in words
+    assert f"95 % interval: {100 * accuracy.low:.1f} % to {100 * accuracy.high:.1f} %" in words
+    assert "Selected by log loss on val (120 images), test opened once." in words
+
+
+def test_everything_a_reader_needs_is_there():
+    made = report(
+        findings=(
+            {"kind": "x", "severity": "note", "files": ["n.png"], "message": "A note.", "hint": ""},
+            {"kind": "x", "severity": "error", "files": [], "message": "An error.", "hint": "Fix."},
+        ),
+        failed=({"name": "bad.png", "reason": "cut off"},),
+    )
+    words = Page(render_html(made, [mistake()])).words
+    for expected in (
+        *("Balanced accuracy", "Macro F1", "Log loss", "Calibration error"),
+        *("defective", "functional", "a/1.jpg", "90.0 %"),
+        *("A note.", "n.png", "An error.", "Fix.", "bad.png", "cut off", "1 image left out"),
+        *("bundled:tiny", "Apache-2.0", "b2b2b2b2b2b2…", "computed natively here", "bf16"),
+        *("head 0.001, stage:0..-1 frozen; solve penalties 30000, 0.1", "single-label"),
+        *("Time: 2 min 10 s", "80.0 s", "0.050 s", "everything else 43.0 s", "2.15.0"),
+        "headstart fit cells/ --seed 0",
+        "2026-05-04 12:31:07 UTC",
+    ):
+        assert expected in words, expected
+    assert words.index("An error.") < words.index("A note.")
+
+
+def test_the_page_asks_for_nothing_from_outside():
+    page = Page(render_html(report(), [mistake()]))
+    links = page.values("src") + page.values("href")
+    assert all(link.startswith(("data:", "#")) for link in links)
+    assert page.tags <= TAGS
+    css = Path(headstart.page.__file__).parent.joinpath("templates/report.css").read_text()
+    assert "url(" not in css
+    assert "@import" not in css
+    (policy,) = [value for value in page.values("content") if "default-src" in value]
+    assert policy.startswith("default-src 'none'")
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_a_name_is_shown_and_never_interpreted(hostile, tmp_path):
+    made = report(
+        (hostile, "ok"),
+        run=hostile,
+        command=hostile,
+        findings=(
+            {
+                "kind": hostile,
+                "severity": "warning",
+                "files": [hostile],
+                "message": hostile,
+                "hint": hostile,
+            },
+        ),
+        failed=({"name": hostile, "reason": hostile},),
+        versions={hostile: hostile},
+        engine={hostile: [hostile, {hostile: hostile}]},
+    )
+    html = render_html(made, [mistake(hostile, hostile, hostile)])
+    page = Page(html)
+    assert page.tags <= TAGS
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+    assert "49" not in re.findall(r"\b49\b", page.text)
+    shown = hostile.replace("\udcff\ud800", "\\xff\ufffd")
+    assert page.text.count(shown) > 10
+    write_text(tmp_path / "report.html", html)
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == html
+
+
+@given(st.lists(st.text(min_size=1), min_size=2, max_size=4, unique=True), st.text())
+@settings(max_examples=30, deadline=None)
+def test_any_names_give_a_page_that_can_be_written(classes, name):
+    made = replace(report(("a", "b", "c", "d")[: len(classes)]), classes=tuple(classes))
+    html = render_html(made, [mistake(name, classes[0], classes[1])])
+    assert html.encode()
+    assert Page(html).tags <= TAGS
+
+
+@pytest.mark.parametrize("n", [2, 6, 25, 26, 120])
+def test_every_class_is_in_the_table_once(n):
+    classes = [f"sort-{c:03d}." for c in range(n)]
+    page = render_html(report(classes, n=300), [])
+    rows = re.findall(r'<th scope="row"><bdi>(sort-\d+\.)</bdi>', page)
+    assert sorted(rows) == classes
+
+
+def test_the_worst_class_comes_first():
+    made = report([f"c{i}" for i in range(5)])
+    rows = re.findall(r'<th scope="row"><bdi>(c\d)</bdi>', render_html(made, []))
+    f1 = {score.name: score.f1 for score in made.per_class}
+    assert [f1[name] for name in rows] == sorted(f1.values())
+
+
+def test_counts_are_written_where_they_can_be_read():
+    assert 'class="count' in render_html(report(), [])
+    many = render_html(report([f"c{i}" for i in range(40)], n=400), [])
+    assert 'class="count' not in many
+    assert "Most often confused" in many
+
+
+def test_without_mistakes_it_says_so():
+    words = Page(render_html(report(skill=50), [])).words
+    assert "None: all 120 images of test are right." in words
+    assert "No class was taken for another." in words
+
+
+def test_without_test_images_it_falls_back_to_val_and_says_so():
+    nothing = evaluate(np.empty((0, 2)), [], ("a", "b"))
+    made = report(test=nothing.metrics, confusion=nothing.confusion, per_class=nothing.per_class)
+    words = Page(render_html(made, [])).words
+    assert "Validation accuracy" in words
+    assert "There are no test images" in words
+    assert "test opened once" not in words
+    both = Page(render_html(replace(made, val=nothing.metrics), [])).words
+    assert "Nothing was measured" in both
+
+
+def test_a_class_without_test_images_has_dashes():
+    made = report(("a", "b", "c"))
+    absent = replace(made.per_class[2], recall=None, f1=None, precision=None, support=0)
+    made = replace(
+        made,
+        per_class=(*made.per_class[:2], absent),
+        confusion=((9, 1, 0), (1, 9, 0), (0, 0, 0)),
+    )
+    row = render_html(made, []).split("<bdi>c</bdi></th>")[1].split("</tr>")[0]
+    assert row.count("–") == 3
+
+
+def test_a_mistake_whose_file_is_gone_has_no_picture():
+    html = render_html(report(), [replace(mistake(), thumbnail=None)])
+    assert "no picture" in html
+    assert "data:image/jpeg" not in html
+
+
+def test_pictures_have_words():
+    page = Page(render_html(report(), [mistake()]))
+    assert page.values("alt") == [
+        "a/1.jpg: defective taken for functional, 90.0\N{NO-BREAK SPACE}%"
+    ]
+    assert "Confusion matrix of 2 classes on 120 images" in page.words
+    assert all(value in ("col", "row") for value in page.values("scope"))
+
+
+def test_ids_are_unique_and_every_reference_has_its_target():
+    page = Page(render_html(report(), [mistake()]))
+    ids = page.values("id")
+    assert len(ids) == len(set(ids))
+    assert set(page.values("aria-labelledby")) <= set(ids)
+
+
+def test_text_stands_out_from_its_ground_in_both_schemes():
+    for light, colours in schemes():
+        for text, ground in itertools.product(
+            ("text", "muted", "right", "wrong"), ("page", "card")
+        ):
+            assert contrast(colours[text], colours[ground]) >= 4.5
+        assert contrast(colours["text"], colours["well"]) >= 4.5
+        assert contrast(colours["muted"], colours["well"]) >= 4.5
+        for column, step in itertools.product((0, 1), range(101)):
+            cell = Cell(0, column, 1, 1.0, step / 100)
+            fill = colours["right" if cell.kind == "right" else "error"]
+            ground = [a + (b - a) * cell.depth for a, b in zip(colours["card"], fill, strict=True)]
+            strong = cell.ink == "deep" or (cell.ink == "mid" and not light)
+            ink = colours["strong" if strong else "ink"]
+            assert contrast(ink, ground) >= 4.5, (light, cell)
+
+
+def schemes():
+    css = Path(headstart.page.__file__).parent.joinpath("templates/report.css").read_text()
+    light, dark = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    for is_light, block in ((True, light), (False, dark)):
+        found = re.findall(r"--(\w+): #(\w{2})(\w{2})(\w{2});", block)
+        yield is_light, {name: [int(part, 16) for part in parts] for name, *parts in found}
+
+
+def contrast(one, other):
+    """Compute WCAG 2's contrast ratio."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(colour):
+    linear = [
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (part / 255 for part in colour)
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
