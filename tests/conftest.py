@@ -1,8 +1,18 @@
 """Every test has a cache of its own run of the suite, and no network."""
 
+import os
 import socket
+import sys
+
+# Before torch is imported. Small networks gain nothing from a second thread, and where the
+# processor is busy each operation would wait for it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+
+from commands import Result, words
+from headstart import cli
+from pictures import write_photos
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,3 +39,68 @@ def no_network(monkeypatch):
 
     connect = socket.socket.connect
     monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    """A folder of 3 classes with 24 small JPEG pictures each. Not to be written to."""
+    folder = tmp_path_factory.mktemp("data") / "photos"
+    return write_photos(folder, classes=("cat", "dog", "owl"), each=24)
+
+
+@pytest.fixture(scope="session")
+def run(photos, tmp_path_factory, shared_cache):
+    """The folder of a finished run on ``photos``, in fp32. Not to be written to."""
+    import headstart
+
+    return headstart.fit(photos, tmp_path_factory.mktemp("runs") / "run", precision="fp32").folder
+
+
+@pytest.fixture(scope="session")
+def classifier(run):
+    """The classifier of ``run``, loaded from its folder."""
+    import headstart
+
+    return headstart.load(run)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Options for a network so small that a fit takes a second; its weights are random."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = timm.create_model("test_resnet")
+    file = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_file(network.state_dict(), file)
+    return [
+        *("--backbone", "timm:test_resnet", "--weights", str(file)),
+        *("--size", "64", "--precision", "fp32"),
+    ]
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run a headstart command in this process and return its ``Result``."""
+
+    def run_it(*arguments):
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", words(*arguments))
+            code = cli._run()
+        return Result(code, *capsys.readouterr())
+
+    return run_it
+
+
+@pytest.fixture(scope="session")
+def tiny_run(photos, tiny, tmp_path_factory, shared_cache):
+    """The folder of a finished run of the tiny network on ``photos``. Not to be written to."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", words("fit", photos, "--out", folder, *tiny))
+        assert cli._run() == 0
+    return folder

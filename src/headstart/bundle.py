@@ -14,6 +14,7 @@ Nothing here is a pickle, and nothing is read before its digest is checked.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,15 @@ from torch import nn
 
 from headstart.backbones import zoo
 from headstart.backbones.base import Backbone
-from headstart.errors import ModelError, UnsafeFile
-from headstart.files import file_digest, read_json, write_bytes, write_json, write_text
+from headstart.errors import ModelError, UnsafeFile, UsageError
+from headstart.files import (
+    check_writable,
+    file_digest,
+    read_json,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from headstart.inputspec import InputSpec
 from headstart.training.device import InferencePath
 from headstart.training.task import SingleLabel, from_dict
@@ -60,6 +68,8 @@ def save(
     from headstart import __version__
 
     folder = Path(folder)
+    check_writable(folder)
+    name = head_name(backbone)
     document = {
         "format": FORMAT,
         "headstart": __version__,
@@ -67,7 +77,7 @@ def save(
         "architecture": backbone.architecture,
         "input_spec": backbone.input_spec.to_dict(),
         "feature_dim": backbone.feature_dim,
-        "head": {"kind": "linear", "name": head_name(backbone)},
+        "head": {"kind": "linear", "name": name},
         "path": path.to_dict(),
         "origin": {
             "backbone": backbone.full_name,
@@ -78,10 +88,12 @@ def save(
     }
     (folder / MANIFEST).unlink(missing_ok=True)
     write_json(folder / "headstart.json", document)
-    write_bytes(folder / "model.safetensors", save_tensors(_tensors(backbone, head)))
+    write_bytes(folder / "model.safetensors", save_tensors(_tensors(backbone, head, name)))
     write_text(folder / "README.md", card)
     config = timm_config(backbone, task)
-    if config is not None:
+    if config is None:  # and not one that another classifier left there
+        (folder / "config.json").unlink(missing_ok=True)
+    else:
         write_json(folder / "config.json", config)
     names = [name for name in _FILES if (folder / name).exists()]
     digests = {name: file_digest(folder / name) for name in names}
@@ -93,8 +105,7 @@ def head_name(backbone: Backbone) -> str:
     return backbone.classifier or "headstart_head"
 
 
-def _tensors(backbone: Backbone, head: nn.Linear) -> dict[str, torch.Tensor]:
-    name = head_name(backbone)
+def _tensors(backbone: Backbone, head: nn.Linear, name: str) -> dict[str, torch.Tensor]:
     tensors = dict(backbone.network.state_dict())
     tensors |= {f"{name}.{key}": value for key, value in head.state_dict().items()}
     return {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
@@ -158,8 +169,7 @@ def verify(folder: Path) -> dict[str, Any]:
     Raises:
         ModelError: A file is missing or changed; the message names it.
     """
-    manifest = read_json(folder / MANIFEST)
-    files = manifest.get("files") if isinstance(manifest, dict) else None
+    files = _read(folder / MANIFEST).get("files")
     if not isinstance(files, dict) or not {"headstart.json", "model.safetensors"} <= set(files):
         raise ModelError(f"{folder / MANIFEST} is not a manifest of headstart's.", field=MANIFEST)
     for name, expected in files.items():
@@ -174,10 +184,15 @@ def verify(folder: Path) -> dict[str, Any]:
                 field=name,
                 hint="Copy the folder again from where it was made, or fit again.",
             )
-    document = read_json(folder / "headstart.json")
+    return _read(folder / "headstart.json")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a JSON file of this version's format."""
+    document = read_json(path)
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ModelError(
-            f"{folder / 'headstart.json'} is of a format this version does not read.",
+            f"{path} is not of format {FORMAT}, the one this version of headstart reads.",
             field="format",
             hint="Update headstart: pip install --upgrade headstart",
         )
@@ -191,18 +206,45 @@ def load(folder: Path) -> tuple[Backbone, nn.Linear, SingleLabel, InferencePath]
         ModelError: A file is missing or changed, or the weights don't fit the architecture.
     """
     document = verify(folder)
-    spec = InputSpec.from_dict(document["input_spec"])
-    backbone = zoo.rebuild(document["architecture"], spec)
-    task = from_dict(document["task"])
-    head = task.head(document["feature_dim"])
-    name = document["head"]["name"]
     try:
-        tensors = load_tensors((folder / "model.safetensors").read_bytes())
-        head.load_state_dict({key: tensors.pop(f"{name}.{key}") for key in ("weight", "bias")})
-        backbone.network.load_state_dict(tensors)
-    except (SafetensorError, KeyError, RuntimeError) as error:
+        backbone = _rebuild(document)
+        task = from_dict(document["task"])
+        path = InferencePath.from_dict(document["path"])
+        name = document["head"]["name"]
+    except (AttributeError, KeyError, TypeError, UsageError) as error:
         raise ModelError(
-            f"{folder / 'model.safetensors'} does not fit {document['architecture']}: {error}",
-            field="model.safetensors",
+            f"{folder / 'headstart.json'} does not describe a classifier: {error!r}.",
+            field="headstart.json",
         ) from error
-    return backbone, head, task, InferencePath.from_dict(document["path"])
+    head = task.head(backbone.feature_dim)
+    _load_tensors(folder / "model.safetensors", backbone, head, name)
+    return backbone, head, task, path
+
+
+def _rebuild(document: dict[str, Any]) -> Backbone:
+    spec, origin = InputSpec.from_dict(document["input_spec"]), document["origin"]
+    backbone = zoo.rebuild(document["architecture"], spec)
+    return replace(backbone, weights=origin["weights"], licence=origin["licence"])
+
+
+def _load_tensors(file: Path, backbone: Backbone, head: nn.Linear, name: str) -> None:
+    """Load a file that must hold just the tensors that ``save`` would write."""
+    try:
+        tensors = load_tensors(file.read_bytes())
+    except (SafetensorError, KeyError) as error:  # KeyError: a type that torch does not have
+        raise ModelError(
+            f"{file} is not a valid safetensors file: {error}.", field=file.name
+        ) from error
+    wanted, found = (
+        {key: (tensor.dtype, tensor.shape) for key, tensor in some.items()}
+        for some in (_tensors(backbone, head, name), tensors)
+    )
+    wrong = sorted(key for key in wanted | found if wanted.get(key) != found.get(key))
+    if wrong:
+        raise ModelError(
+            f"{file} does not fit {backbone.full_name}: {len(wrong)} of {len(wanted | found)} "
+            f"tensors are missing, not its own, or of another shape or type, such as {wrong[0]}.",
+            field=file.name,
+        )
+    head.load_state_dict({key: tensors.pop(f"{name}.{key}") for key in ("weight", "bias")})
+    backbone.network.load_state_dict(tensors)

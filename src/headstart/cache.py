@@ -4,6 +4,7 @@
 
     CACHE/
       files.sqlite             what was learnt of a file, by (path, size, mtime)
+      paths.json               which inference path was chosen for a network on this machine
       stores/STORE/            STORE is the digest of the store's key
         key.json               the key in words: all that changes the numbers for every image
         SEGMENT.rows           rows, one after another
@@ -18,10 +19,12 @@ and write one store; each writes segments of its own. No torch here.
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -60,15 +63,20 @@ def size_limit(folder: Path) -> int:
     text = os.environ.get("HEADSTART_CACHE_SIZE", "").strip().upper()
     if not text:
         used = sum(info.bytes for info in Cache(folder).stores())
-        return min(20 * 10**9, (shutil.disk_usage(folder).free + used) // 10)
+        places = (folder.absolute(), *folder.absolute().parents)
+        disk = next(place for place in places if place.exists())
+        return min(20 * 10**9, (shutil.disk_usage(disk).free + used) // 10)
     number = text.rstrip("KMGTB ")
     try:
-        return int(float(number) * _UNITS[text[len(number) :].strip()])
-    except (KeyError, ValueError) as error:
+        size = float(number) * _UNITS[text[len(number) :].strip()]
+    except (KeyError, ValueError):
+        size = math.nan
+    if not 0 <= size < math.inf:
         raise UsageError(
             f"HEADSTART_CACHE_SIZE must be a size such as 500MB or 20GB, not {text!r}.",
             field="HEADSTART_CACHE_SIZE",
-        ) from error
+        )
+    return int(size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +111,11 @@ class Cache:
         """Where a ``FileMemory`` keeps what was learnt of files."""
         return self.folder / "files.sqlite"
 
+    @property
+    def paths(self) -> Path:
+        """Where it is kept which inference path was chosen for a network."""
+        return self.folder / "paths.json"
+
     def store(self, key: Mapping[str, Any], shape: Sequence[int], dtype: str) -> Store:
         """Open the store of ``key``, creating it if it is new.
 
@@ -116,10 +129,7 @@ class Cache:
         """
         full = {"format": 1, **key, "shape": list(shape), "dtype": dtype}
         name = digest(json.dumps(full, sort_keys=True))[:32]
-        folder = self.folder / "stores" / name
-        if not (folder / "key.json").exists():
-            write_json(folder / "key.json", full)
-        return Store(self, folder, tuple(shape), np.dtype(dtype))
+        return Store(self, self.folder / "stores" / name, full)
 
     def stores(self) -> list[StoreInfo]:
         """List the stores, the least recently used first."""
@@ -127,23 +137,23 @@ class Cache:
         for marker in (self.folder / "stores").glob("*/key.json"):
             try:
                 key, used = read_json(marker), marker.stat().st_mtime
-            except (ModelError, OSError):
-                continue  # another process is removing it
-            rows_files = list(marker.parent.glob("*.rows"))
-            total = sum(_size(path) for path in rows_files)
-            row = int(np.prod(key["shape"], dtype=np.int64)) * np.dtype(key["dtype"]).itemsize
+                row = int(np.prod(key["shape"], dtype=np.int64)) * np.dtype(key["dtype"]).itemsize
+            except (ModelError, OSError, KeyError, TypeError):
+                continue  # damaged, or another process is removing it
+            total = _bytes(marker.parent)
             found.append(StoreInfo(marker.parent, key, total, total // max(row, 1), used))
         return sorted(found, key=lambda info: info.last_used)
 
     def clear(self) -> int:
-        """Remove every store that nobody is writing, and what was learnt of files.
+        """Remove every store that nobody is writing, and what was learnt of files and paths.
 
         Returns:
             How many bytes of rows were freed.
         """
-        freed = sum(info.bytes for info in self.stores() if _remove_store(info.folder))
+        sizes = {folder: _bytes(folder) for folder in (self.folder / "stores").glob("*")}
         self.files.unlink(missing_ok=True)
-        return freed
+        self.paths.unlink(missing_ok=True)
+        return sum(size for folder, size in sizes.items() if _remove_store(folder))
 
     def trim(self, keep: Path | None = None) -> None:
         """Remove the least recently used stores until the rest fit the limit; ``keep`` stays."""
@@ -159,18 +169,25 @@ class Cache:
 class Store:
     """Rows of one shape and type, found by image digest. Made by ``Cache.store``."""
 
-    def __init__(
-        self, cache: Cache, folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any]
-    ) -> None:
+    def __init__(self, cache: Cache, folder: Path, key: dict[str, Any]) -> None:
         self.cache = cache
         self.folder = folder
-        self.shape = shape
-        self.dtype = dtype
+        self.key = key
+        self.shape = tuple(key["shape"])
+        self.dtype = np.dtype(key["dtype"])
         self._segments: list[npt.NDArray[Any]] = []
         self._index: dict[str, tuple[int, int]] = {}
         self._opened: set[str] = set()
+        self.mark()
         self.refresh()
-        os.utime(folder / "key.json")
+
+    def mark(self) -> None:
+        """Write the key where it is not there, and note that the store is used now."""
+        marker = self.folder / "key.json"
+        if not marker.exists():
+            write_json(marker, self.key)
+        with suppress(FileNotFoundError):  # another process is removing it
+            os.utime(marker)
 
     def refresh(self) -> None:
         """Take in the segments that were finished since the store was opened."""
@@ -179,13 +196,17 @@ class Store:
                 self._open_segment(manifest)
 
     def _open_segment(self, manifest: Path) -> None:
-        digests = read_json(manifest)["digests"]
         data = manifest.with_suffix(".rows")
-        shape = (len(digests), *self.shape)
-        if _size(data) != int(np.prod(shape, dtype=np.int64)) * self.dtype.itemsize:
-            return  # not what the manifest promised: never believed
+        try:
+            digests = read_json(manifest)["digests"]
+            shape = (len(digests), *self.shape)
+            if _size(data) != int(np.prod(shape, dtype=np.int64)) * self.dtype.itemsize:
+                return  # not what the manifest promised: never believed
+            segment = np.memmap(data, dtype=self.dtype, mode="r", shape=shape)
+        except (ModelError, OSError, KeyError, TypeError):
+            return  # damaged, or another process is removing it
         self._opened.add(manifest.stem)
-        self._segments.append(np.memmap(data, dtype=self.dtype, mode="r", shape=shape))
+        self._segments.append(segment)
         number = len(self._segments) - 1
         for row, image in enumerate(digests):
             self._index.setdefault(image, (number, row))
@@ -283,6 +304,8 @@ class Writer:
         """
         if rows.shape != (len(digests), *self._store.shape):
             raise ValueError(f"rows {rows.shape} for {len(digests)} of shape {self._store.shape}")
+        if not digests:
+            return
         try:
             file = self._file or self._begin()
             file.write(np.ascontiguousarray(rows, dtype=self._store.dtype).tobytes())
@@ -290,6 +313,7 @@ class Writer:
             if file.tell() >= SEGMENT_BYTES:
                 self._commit()
         except OSError as error:
+            self._end()
             raise self._no_room(error) from error
 
     def _begin(self) -> IO[bytes]:
@@ -297,11 +321,12 @@ class Writer:
         self._name = secrets.token_hex(8)
         self._lock = filelock.FileLock(self._path(".lock"))
         self._lock.acquire(timeout=10)
+        self._store.mark()  # it may have been evicted since it was opened
         self._file = self._path(".tmp").open("xb")
         return self._file
 
     def _commit(self) -> None:
-        if self._file is None or self._lock is None:
+        if self._file is None:
             return
         try:
             self._file.flush()
@@ -313,10 +338,20 @@ class Writer:
         except OSError as error:
             raise self._no_room(error) from error
         finally:
-            self._file.close()
+            self._end()
+
+    def _end(self) -> None:
+        """Leave the segment; what has no manifest by now is removed."""
+        with suppress(OSError):  # closing a file on a full disk fails as writing to it did
+            if self._file is not None:
+                self._file.close()
+        with suppress(OSError):
+            _remove_unfinished(self._path(".lock"))
+        if self._lock is not None:
             self._lock.release()
-            self._path(".lock").unlink(missing_ok=True)
-            self._file, self._lock, self._digests = None, None, []
+        with suppress(OSError):
+            self._path(".lock").unlink()
+        self._file, self._lock, self._digests = None, None, []
 
     def _path(self, suffix: str) -> Path:
         return self._store.folder / (self._name + suffix)
@@ -335,13 +370,17 @@ def _remove_leftovers(folder: Path) -> bool:
     for path in folder.glob("*.lock"):
         try:
             with filelock.FileLock(path, timeout=0):
-                for suffix in (".tmp", ".rows"):
-                    if not path.with_suffix(".json").exists():
-                        path.with_suffix(suffix).unlink(missing_ok=True)
+                _remove_unfinished(path)
             path.unlink(missing_ok=True)
         except filelock.Timeout:
             alive = True
     return not alive
+
+
+def _remove_unfinished(segment: Path) -> None:
+    if not segment.with_suffix(".json").exists():
+        for suffix in (".tmp", ".rows"):
+            segment.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def _remove_store(folder: Path) -> bool:
@@ -350,6 +389,10 @@ def _remove_store(folder: Path) -> bool:
     (folder / "key.json").unlink(missing_ok=True)  # without it nobody opens the store
     shutil.rmtree(folder, ignore_errors=True)
     return True
+
+
+def _bytes(folder: Path) -> int:
+    return sum(max(_size(path), 0) for path in folder.glob("*.rows"))
 
 
 def _size(path: Path) -> int:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from headstart import bundle
 from headstart.metrics import Metric
 from headstart.report import Report
 
-__all__ = ["model_card"]
+if TYPE_CHECKING:
+    from headstart.classifier import Classifier
+
+__all__ = ["default_card", "model_card"]
 
 
-def model_card(report: Report) -> str:
-    """Say in Markdown what the classifier is, how good it is, and how to use it."""
+def model_card(report: Report, *, for_timm: bool) -> str:
+    """Say in Markdown what the classifier is, how good it is, and how to use it.
+
+    Args:
+        report: Of the run that made it.
+        for_timm: Whether timm loads the folder too.
+    """
     name = report.backbone["name"]
     rows = "\n".join(f"| {key} | {_shown(metric)} |" for key, metric in report.test.items())
-    split, engine = report.split, report.engine
+    split, engine, solver = report.split, report.engine, report.strategy["solver"]
     card = f"""# {report.run}
 
 An image classifier for {len(report.classes)} classes, made by headstart.
@@ -20,8 +31,10 @@ An image classifier for {len(report.classes)} classes, made by headstart.
 - Classes: {", ".join(report.classes)}
 - Backbone: {name}, weights {report.backbone["weights"]}, licence {report.backbone["licence"]}
 - Strategy: {report.strategy["name"]}
-- Trained on {split["n_train"]:,} images, choices made on {split["n_val"]:,} (val), judged on
-  {split["n_test"]:,} it never saw (test); split {split["digest"][:12]}
+- Images: {split["n_train"]:,} train, {split["n_val"]:,} val, {split["n_test"]:,} test; split
+  {split["digest"][:12]}
+- Penalty {solver["penalty"]:g}, chosen by {solver["chosen_by"]}; then solved on all
+  {solver["fitted_on"]:,} images of train and val, and judged on test, which it never saw
 - Forward pass: {engine["precision"]} on {engine["device"]} ({engine["reason"]})
 
 | on test | value and 95 % interval |
@@ -40,11 +53,35 @@ classifier.predict("image.jpg")
 The numbers hold for images like those of the test set. MANIFEST.json has the sha256 of every
 file; headstart checks them before it loads anything.
 """
-    if name.split(":")[0] in ("bundled", "timm"):
+    if for_timm:
         card += """
 timm loads the folder too: `timm.create_model("local-dir:path/to/this/folder", pretrained=True)`.
 Without `pretrained=True` timm gives random weights and does not say so. Prepare images as
 `headstart.json` says under `input_spec`.
+"""
+    return card
+
+
+def default_card(classifier: Classifier) -> str:
+    """Return a short model card for a classifier saved outside a run."""
+    backbone = classifier.backbone
+    card = f"""# Image classifier
+
+Classes: {", ".join(classifier.classes)}
+
+Backbone: {backbone.full_name}, weights {backbone.weights}, licence {backbone.licence}
+
+```python
+import headstart
+
+classifier = headstart.load("this-folder")
+classifier.predict("image.jpg")
+```
+"""
+    if bundle.timm_config(backbone, classifier.task) is not None:
+        card += """
+timm loads the folder too: `timm.create_model("local-dir:this-folder", pretrained=True)`. Without
+`pretrained=True` timm gives random weights and does not say so.
 """
     return card
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,17 +10,25 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import nn
 
 from headstart import bundle
 from headstart.backbones.base import Backbone
 from headstart.cache import Cache
+from headstart.card import default_card
 from headstart.data.loader import Batch
 from headstart.data.loader import load as load_images
 from headstart.data.read import Failure, Source, source_name
-from headstart.errors import BadImage
+from headstart.errors import BadImage, UsageError
 from headstart.inputspec import InputSpec
-from headstart.training.device import Forward, InferencePath, bf16_support, pick_device
+from headstart.training.device import (
+    Forward,
+    InferencePath,
+    bf16_support,
+    first_path,
+    pick_device,
+)
 from headstart.training.task import SingleLabel
 
 if TYPE_CHECKING:
@@ -29,7 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["Classifier", "Prediction", "Predictions", "load"]
 
 Progress = Callable[[int, int], None]
-Images = Source | Sequence[Source] | npt.NDArray[np.uint8]
+Images = Source | Iterable[Source] | npt.NDArray[np.uint8]
+_KINDS = (str, Path, Image.Image, np.ndarray)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,49 +251,39 @@ def _path_here(
     fitted: InferencePath, device: str, precision: str
 ) -> tuple[InferencePath, list[str]]:
     """Find the path to use on this machine for a head that was solved on ``fitted``."""
-    from headstart.training.device import first_path
-
-    notes: list[str] = []
     if device == "auto":
         best = pick_device("auto")
         device = fitted.device if fitted.device in (best, "cpu") else best
     device = pick_device(device)
-    path = replace(first_path(device, precision, fitted.batch_size), parity=None)
+    # Another device's batch may be far too large for this one, and every batch is filled up.
+    batch_size = fitted.batch_size if device == fitted.device else None
     if precision != "auto":
-        return path, notes
+        return first_path(device, precision, batch_size), []
     if fitted.precision == "bf16" and bf16_support(device) is None:
-        notes.append(
+        note = (
             "fitted in bf16, which this machine does not compute natively: fp32 is used, and "
             "probabilities may differ slightly"
         )
-    elif device == fitted.device:
-        path = replace(path, precision=fitted.precision, layout=fitted.layout)
-    elif fitted.precision == "fp32":
-        path = path.in_fp32()
-    return replace(path, reason="as at fit" if not notes else notes[0]), notes
+        return replace(first_path(device, "fp32", batch_size), reason=note), [note]
+    if device == fitted.device:
+        return fitted, []
+    return replace(first_path(device, fitted.precision, batch_size), reason="as at fit"), []
 
 
 def _sources(images: Images) -> list[Source]:
-    """Turn one image or many into a list."""
-    if isinstance(images, np.ndarray):
-        return list(images) if images.ndim == 4 else [images]
-    if isinstance(images, Sequence) and not isinstance(images, str):
-        return list(images)
-    return [images]
+    """Turn one image or many into a list.
 
-
-def default_card(classifier: Classifier) -> str:
-    """Return a short model card for a classifier saved outside a run."""
-    return f"""# Image classifier
-
-Classes: {", ".join(classifier.classes)}
-
-Backbone: {classifier.backbone.full_name} ({classifier.backbone.licence})
-
-```python
-import headstart
-
-classifier = headstart.load("this-folder")
-classifier.predict("image.jpg")
-```
-"""
+    Raises:
+        UsageError: Something is no path, no PIL image and no array.
+    """
+    if isinstance(images, np.ndarray) and (images.ndim == 4 or images.dtype.kind in "UO"):
+        images = list(images)  # of images, or of paths
+    several = isinstance(images, Iterable) and not isinstance(images, _KINDS)
+    sources: list[Any] = [*images] if several else [images]  # type: ignore[misc]
+    other = next((type(source) for source in sources if not isinstance(source, _KINDS)), None)
+    if other is not None:
+        raise UsageError(
+            f"An image must be a path, a PIL image or a uint8 array, not {other.__name__}.",
+            field="images",
+        )
+    return sources

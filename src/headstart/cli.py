@@ -20,7 +20,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from headstart import __version__, console
-from headstart.errors import DataError, HeadstartError, UsageError
+from headstart.errors import DataError, HeadstartError, ResourceError, UsageError
 from headstart.files import write_text
 from headstart.options import (
     DEFAULT_BACKBONE,
@@ -179,12 +179,7 @@ def predict(
         found = classifier.predict(paths, errors="skip", progress=progress.bar("predict"))
     failed = [{"path": failure.name, "reason": failure.reason} for failure in found.failed]
     if not found:
-        first = failed[0]
-        raise DataError(
-            f"None of {len(failed)} images could be read; the first, {first['path']}: "
-            f"{first['reason']}.",
-            field="image",
-        )
+        raise _nothing_read(images, failed)
     rows = [prediction.to_dict() for prediction in found]
     if csv_file is not None:
         write_text(csv_file, console.predictions_csv(classifier.classes, rows))
@@ -193,6 +188,16 @@ def predict(
         return
     console.put(*(f"{row['path']}\t{row['label']}\t{row['probability']:.4f}" for row in rows))
     console.talk(*(f"failed: {item['path']}: {item['reason']}" for item in failed))
+
+
+def _nothing_read(given: list[Path], failed: list[dict[str, str]]) -> DataError:
+    what = f"There is no image in {', '.join(map(str, given[:3]))}."
+    if failed:
+        first = f"{failed[0]['path']}: {failed[0]['reason']}"
+        what = f"None of {len(failed)} images could be read; the first, {first}."
+    return DataError(
+        what, field="image", hint="Give image files, or folders with images in or below them."
+    )
 
 
 @app.command()
@@ -331,19 +336,44 @@ def _run() -> int:
     except HeadstartError as error:
         return _fail(error, error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        console.talk("interrupted")
-        return 130
+        return _fail(_Interrupted(), 130)
+    except SystemExit as error:  # only _terminate's: typer exits by returning
+        return _fail(_Interrupted(), int(error.code or 0))
     except _CommandLineError as error:
         if len(sys.argv) < 3 and "help" in type(error).__name__.lower():  # nothing was asked for
             console.talk(error.format_message())
             return 2
-        return _fail(UsageError(error.format_message(), hint="See: headstart --help"), 2)
+        command = error.ctx.command_path if error.ctx is not None else "headstart"
+        return _fail(UsageError(error.format_message(), hint=f"See: {command} --help"), 2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a file or device of this machine, not a bug of ours
+        return _fail(_from_system(error), ResourceError.exit_code)
     except Exception as error:  # whatever is not in our tree is a bug of ours
         return _fail(_Bug(error), 1)
     return result if isinstance(result, int) else 0
+
+
+def _from_system(error: OSError) -> ResourceError:
+    name = None if error.filename is None else os.fsdecode(error.filename)
+    reason = error.strerror or str(error)
+    message = f"{reason}." if name is None else f"{name}: {reason}."
+    return ResourceError(
+        message, field=name, hint="Make it readable and writable, or name another; see --debug."
+    )
+
+
+class _Interrupted(HeadstartError):
+    """The user, or the system, sent a signal to stop."""
+
+    id = "interrupted"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Stopped by a signal.",
+            hint="What was computed is kept: the same command goes on from there.",
+        )
 
 
 class _Bug(HeadstartError):

@@ -92,8 +92,9 @@ class Progress:
             self._close()
             path = event["path"]
             talk(
-                f"{event['seconds']:6.1f} s  {event['computed']:,} computed, {event['remembered']:,} "
-                f"remembered; {path['precision']} on {path['device']} ({path['reason']})"
+                f"{event['seconds']:6.1f} s  {event['computed']:,} computed, "
+                f"{event['remembered']:,} remembered; {path['precision']} on {path['device']} "
+                f"({path['reason']})"
             )
         elif name == "phase":
             talk(f"{event['seconds']:6.1f} s  penalty {event['penalty']:g} by {event['chosen_by']}")
@@ -131,8 +132,9 @@ def summary(report: Report) -> list[str]:
     lines = scores_table("test", report.test)
     if report.val["accuracy"].n:
         value = report.val["accuracy"]
+        chosen_by = report.strategy["solver"]["chosen_by"]
         lines.append(
-            f"val   accuracy {_interval(value)}, n = {value.n:,} (choices were made on it)"
+            f"val   accuracy {_interval(value)}, n = {value.n:,}; penalty chosen by {chosen_by}"
         )
     lines.append(
         f"judged once on {test.n:,} test images; {report.timings['total_s']:.1f} s in all: "

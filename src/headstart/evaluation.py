@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -55,38 +55,36 @@ def evaluate(
 ) -> Scores:
     """Score ``classifier`` on ``data``; see ``Classifier.evaluate``."""
     dataset = open_dataset(data, min_classes=1)
+    held_out = tuple(item for item in dataset.items if item.split == "test")
+    split: Literal["test", "all"] = "test" if held_out else "all"
+    dataset = replace(dataset, items=held_out or dataset.items)
+    _known(classifier, dataset.items, data)
     checked = check(dataset, FileMemory(cache.files), max_bad=max_bad, progress=None)
-    chosen = [i for i, item in enumerate(checked.items) if item.split == "test"]
-    split: Literal["test", "all"] = "test" if chosen else "all"
-    chosen = chosen or list(range(len(checked.items)))
-    items = [checked.items[index] for index in chosen]
-    _known(classifier, items, data)
     features = extract(
         classifier.backbone,
-        [item.path for item in items],
-        [checked.digests[index] for index in chosen],
+        [item.path for item in checked.items],
+        checked.digests,
         cache,
         classifier.path,
-        names=[item.name for item in items],
+        names=[item.name for item in checked.items],
         progress=progress,
     )
-    early = _of_split(checked.failed, dataset.items, split)
-    failed = (*early, *features.failed)
-    judge_failures(len(items) + len(early), failed, max_bad)
-    labels = [items[index].label for index in features.positions]
+    failed = (*checked.failed, *features.failed)
+    judge_failures(len(dataset.items), failed, max_bad)
+    labels = [checked.items[index].label for index in features.positions]
     probabilities = classifier.probabilities(features.rows.all())
     task = classifier.task
     return Scores(split, task.evaluate(probabilities, task.encode(labels)), failed)
 
 
-def _known(classifier: Classifier, items: list[Item], data: str | Path) -> None:
+def _known(classifier: Classifier, items: Sequence[Item], data: str | Path) -> None:
     """Refuse labels that the classifier does not know; classes are matched by name."""
     labels = {item.label for item in items}
     unknown = sorted(labels - set(classifier.classes))
     if not unknown:
         return
     lower = {name.lower(): name for name in classifier.classes}
-    twins = [f"{name} for {lower[name.lower()]}" for name in unknown if name.lower() in lower]
+    twins = [f"{name} to {lower[name.lower()]}" for name in unknown if name.lower() in lower]
     raise DataError(
         f"{data} has classes that the classifier does not know: {', '.join(unknown[:10])}.\n"
         f"It knows: {', '.join(classifier.classes[:20])}.",
@@ -95,11 +93,3 @@ def _known(classifier: Classifier, items: list[Item], data: str | Path) -> None:
         if twins
         else "Leave these folders out, or rename them to the classes they are.",
     )
-
-
-def _of_split(
-    failed: tuple[Failure, ...], items: tuple[Item, ...], split: str
-) -> tuple[Failure, ...]:
-    """Keep the failures that belong to the part that is scored."""
-    part = {item.name for item in items if split == "all" or item.split == split}
-    return tuple(failure for failure in failed if failure.name in part)

@@ -13,7 +13,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -65,7 +65,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise _resource_error(error, path) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # absent after a success; after a failure its reason is the first
+            temporary.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -97,7 +98,7 @@ def read_json(path: Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"{path} can't be read: {error.strerror}.", field=str(path)) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is not valid JSON: {error}.", field=str(path)) from error
 
 
@@ -136,6 +137,8 @@ def check_writable(folder: Path) -> None:
         probe.write_bytes(b"headstart")
         probe.unlink()
     except OSError as error:
+        with suppress(OSError):
+            probe.unlink()
         raise _resource_error(error, Path(folder)) from error
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from headstart.bundle import timm_config
 from headstart.cache import Cache
 from headstart.card import model_card
 from headstart.classifier import Classifier, load
@@ -121,7 +122,7 @@ class _Walk:
         )
         self.log.emit("plan", lines=plan.lines())
         name = f"{plan.dataset.name}-{plan.strategy.name}-{self.options.seed}"
-        run = Run.open(self.out, name, plan.spec)
+        run = Run.open(self.out, name, plan.spec, data=plan.dataset.root)
         if run.finished:
             self.log.emit("done", run=str(run.folder), already=True)
             return self._hand_out(load(run.folder), run, read_report(run.folder))
@@ -204,7 +205,8 @@ class _Walk:
         pictures = mistakes(outcome)
         self.clock.mark("evaluate")
         report = outcome.report(run.folder.name, self.clock.timings(), self.command)
-        classifier.save(run.folder / "model", card=model_card(report))
+        for_timm = timm_config(classifier.backbone, classifier.task) is not None
+        classifier.save(run.folder / "model", card=model_card(report, for_timm=for_timm))
         confusion_figure(report, run.folder / "figures" / "confusion.png")
         mistakes_figure(pictures, run.folder / "figures" / "mistakes.png")
         report = replace(report, timings=self.clock.timings())

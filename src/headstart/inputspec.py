@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -11,6 +12,8 @@ __all__ = ["InputSpec", "Interpolation", "Resize"]
 
 Resize = Literal["crop", "squash", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+Channels = Literal["rgb", "bgr"]
+Decode = Literal["exact", "scaled"]
 Triple = tuple[float, float, float]
 
 
@@ -44,8 +47,8 @@ class InputSpec:
     resize: Resize = "crop"
     crop_fraction: float = 0.875
     interpolation: Interpolation = "bicubic"
-    channels: Literal["rgb", "bgr"] = "rgb"
-    decode: Literal["exact", "scaled"] = "exact"
+    channels: Channels = "rgb"
+    decode: Decode = "exact"
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
@@ -53,14 +56,21 @@ class InputSpec:
                 f"The input size must be at least 1 x 1, not {self.height} x {self.width}.",
                 field="size",
             )
-        if any(value <= 0 for value in self.std):
+        if not all(math.isfinite(value) for value in self.mean):
+            raise UsageError(f"Every mean must be a number, not {self.mean}.", field="mean")
+        if not all(0 < value < math.inf for value in self.std):
             raise UsageError(f"Every std must be above 0, not {self.std}.", field="std")
         if not 0 < self.crop_fraction <= 1:
             raise UsageError(
                 f"The crop fraction must be in (0, 1], not {self.crop_fraction}.",
                 field="crop_fraction",
             )
-        for field, choices in (("resize", Resize), ("interpolation", Interpolation)):
+        for field, choices in (
+            ("resize", Resize),
+            ("interpolation", Interpolation),
+            ("channels", Channels),
+            ("decode", Decode),
+        ):
             if getattr(self, field) not in get_args(choices):
                 raise UnknownName(
                     f"{field} rule", getattr(self, field), get_args(choices), field=field

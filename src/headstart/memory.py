@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,18 +64,16 @@ class FileMemory:
     def _database(self) -> Iterator[sqlite3.Connection]:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            database = self._connect()
+            with closing(self._connect()) as database, database:
+                yield database
         except (OSError, sqlite3.OperationalError) as error:
             raise ResourceError(
                 f"The cache in {self.path.parent} can't be written: {error}.",
                 field=str(self.path.parent),
                 hint="Set HEADSTART_CACHE to a folder that can be written.",
             ) from error
-        try:
-            with database:
-                yield database
-        finally:
-            database.close()
+        except sqlite3.DatabaseError:
+            self.forget()  # damaged deeper than opening it shows
 
     def _connect(self) -> sqlite3.Connection:
         try:

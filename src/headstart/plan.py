@@ -23,6 +23,7 @@ from headstart.strategy import presets
 from headstart.strategy.phase import Strategy
 from headstart.training.device import InferencePath, first_path, pick_device
 from headstart.training.model import Model
+from headstart.training.solve import TINY_VAL
 from headstart.training.task import SingleLabel
 
 __all__ = ["PhaseSize", "Plan", "make_plan"]
@@ -153,7 +154,10 @@ class Plan:
             penalties = phase.fit.penalties
             choice = f"{len(penalties)} penalties from {max(penalties):g} to {min(penalties):g}"
             trained = f"{size.trainable:,} of {size.total:,} parameters"
-            lines.append(f"  phase {number} solve the head: {trained}; val chooses of {choice}")
+            chooser = "val" if len(self.split.val) >= TINY_VAL else "cross-validation on train"
+            lines.append(
+                f"  phase {number} solve the head: {trained}; {chooser} chooses of {choice}"
+            )
         lines += [f"note      {note}" for note in self.notes]
         lines += [f"{finding.severity:<9} {finding.message}" for finding in self.findings]
         return lines
@@ -209,6 +213,12 @@ def _split(checked: Checked, options: Options) -> Split:
             seed=options.seed,
             n=options.limit,
             per_class=options.limit_per_class,
+        )
+    if not split.test:
+        raise DataError(
+            "There are too few images to hold any out for a test.",
+            field="split",
+            hint="Give at least one class 2 different images, or a test folder beside train.",
         )
     return split
 

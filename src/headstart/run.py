@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headstart.errors import ModelError
+from headstart.errors import ModelError, ResourceError, UsageError
 from headstart.files import check_writable, read_json, write_json, write_text
 from headstart.report import Report
 
@@ -65,8 +65,19 @@ class Log:
         if self._early is not None:
             self._early.append(line)
         elif self._path is not None:
-            with self._path.open("a", encoding="utf-8") as file:
+            self._append(self._path, line)
+
+    @staticmethod
+    def _append(path: Path, line: str) -> None:
+        try:
+            with path.open("a", encoding="utf-8") as file:
                 file.write(line)
+        except OSError as error:  # the folder has vanished, or the disk is full
+            raise ResourceError(
+                f"{path} can't be written: {error.strerror}.",
+                field=str(path),
+                hint="Leave the run folder alone while it is written, and fit again.",
+            ) from error
 
     def progress(self, stage: str) -> Callable[[int, int], None]:
         """Return a function (done, total) that emits the progress of a stage."""
@@ -90,8 +101,13 @@ class Run:
 
     def matches(self, spec: dict[str, Any]) -> bool:
         """Whether the folder holds a run of this very spec."""
+        return bool(self._spec() == spec)
+
+    def _spec(self) -> Any:
+        """Return the spec in the folder, or None where there is none."""
         file = self.folder / "spec.json"
-        return file.is_file() and read_json(file).get("spec") == spec
+        document = read_json(file) if file.is_file() else None
+        return document.get("spec") if isinstance(document, dict) else None
 
     def write_spec(self, spec: dict[str, Any], environment: dict[str, Any]) -> None:
         """Write spec.json: what the run is, and in which environment it is made."""
@@ -108,7 +124,9 @@ class Run:
         write_text(self.folder / "predictions.csv", text.getvalue())
 
     @classmethod
-    def open(cls, out: str | Path | None, name: str, spec: dict[str, Any]) -> Run:
+    def open(
+        cls, out: str | Path | None, name: str, spec: dict[str, Any], *, data: Path | None = None
+    ) -> Run:
         """Find the folder for a run of ``spec`` and prove that it can be written.
 
         Args:
@@ -116,18 +134,34 @@ class Run:
                 another run.
             name: What to call it where the user did not.
             spec: The run's spec.
+            data: The folder of the images, in which no run may lie.
 
         Raises:
+            UsageError: The folder would lie among the images.
             ModelError: The named folder holds something else; it is left untouched.
             ResourceError: The folder can't be written.
         """
-        if out is not None:
-            run = cls(Path(out))
-            run._refuse_foreign(spec)
-        else:
-            run = cls._unnamed(name, spec)
+        try:
+            folder = Path("runs") if out is None else Path(out)
+            if data is not None and folder.resolve().is_relative_to(data.resolve()):
+                raise _among_images(folder, data)
+            run = cls._find(out, name, spec)
+        except OSError as error:  # a folder above it is not to be looked into
+            raise ResourceError(
+                f"{folder} can't be used: {error.strerror}.",
+                field="out",
+                hint="Name another folder with --out.",
+            ) from error
         if not run.finished:
             check_writable(run.folder)
+        return run
+
+    @classmethod
+    def _find(cls, out: str | Path | None, name: str, spec: dict[str, Any]) -> Run:
+        if out is None:
+            return cls._unnamed(name, spec)
+        run = cls(Path(out))
+        run._refuse_foreign(spec)
         return run
 
     @classmethod
@@ -144,8 +178,8 @@ class Run:
             return
         if not self.folder.is_dir():
             found = "is a file"
-        elif (self.folder / "spec.json").is_file():
-            found = f"holds another run ({self._difference(spec)})"
+        elif isinstance(there := self._spec(), dict):
+            found = f"holds another run ({_difference(there, spec)})"
         elif any(self.folder.iterdir()):
             found = "is not empty and holds no run of headstart's"
         else:
@@ -156,10 +190,18 @@ class Run:
             hint="Name another folder with --out, or leave --out away to have one named.",
         )
 
-    def _difference(self, spec: dict[str, Any]) -> str:
-        there = read_json(self.folder / "spec.json").get("spec", {})
-        changed = [key for key in spec if there.get(key) != spec[key]]
-        return f"other {', '.join(changed)}" if changed else "of another version"
+
+def _among_images(folder: Path, data: Path) -> UsageError:
+    return UsageError(
+        f"The run folder {folder} would lie in {data}, and its pictures among the images there.",
+        field="out",
+        hint="Name a folder outside of the data with --out.",
+    )
+
+
+def _difference(there: dict[str, Any], spec: dict[str, Any]) -> str:
+    changed = [key for key in spec if there.get(key) != spec[key]]
+    return f"other {', '.join(changed)}" if changed else "of another version"
 
 
 def read_report(folder: str | Path) -> Report:

@@ -1,6 +1,6 @@
 """Cutting any network into blocks, without code for any one network.
 
-The line of the network's forward (:mod:`headstart.backbones.trace`) is cut where one tensor with a
+The line of the network's forward (:mod:`headstart.backbones.line`) is cut where one tensor with a
 row for each image is alive and no saved tensor is used on both sides; large containers are cut
 further. Small steps join (:mod:`headstart.backbones.stages`), and everything from global pooling on
 is the pool block. The steps are run beside the network; where they are not bit-equal to it, the
@@ -17,8 +17,9 @@ import torch
 from torch import nn
 
 from headstart.backbones.base import Block
+from headstart.backbones.line import Piece, pieces
 from headstart.backbones.stages import MOST_BLOCKS, Step, join, weight_matrices
-from headstart.backbones.trace import Piece, Untraceable, pieces, training_mode
+from headstart.backbones.trace import Untraceable, training_mode
 from headstart.errors import ModelError
 
 __all__ = ["Cut", "cut"]
@@ -40,25 +41,49 @@ def cut(network: nn.Module, size: tuple[int, int], groups: Mapping[str, int] | N
         network: Takes (B, 3, H, W) and gives (B, feature_dim): its classifier is already off.
         size: Height and width of an input it accepts, in pixels.
         groups: Number of the stage of each parameter, ascending from input to output; by default
-            each child of the network is a stage.
+            the children of the network, or of the container that is most of it.
 
     Raises:
         ModelError: The network does not give one feature vector for each image.
     """
     sample = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
     names = tuple(name for name, _ in network.named_parameters())
+    groups = groups or _children(network)
+    notes: tuple[str, ...] = ()
     with training_mode(network, training=False), torch.no_grad():
         features = _features(network, sample)
-        try:
-            groups = groups or _children(names)
-            steps = _steps(network, sample, groups)
-            _check(steps, features, names)
-            blocks = join(_runs(steps), groups, size)
-        except Untraceable as error:
-            note = f"The network could not be cut and is one block: {error}."
-            whole = Block("network", "network", 0, network, names)
-            return Cut((whole,), features.shape[1], (note,))
-    return Cut(blocks, features.shape[1])
+        blocks, reason = _attempt(network, sample, features, groups, sized=False)
+        if 2 * len({block.stage for block in blocks}) < len(set(groups.values())):
+            sized, _ = _attempt(network, sample, features, groups, sized=True)
+            if len(sized) > len(blocks):
+                blocks = sized
+                notes = (f"Its blocks take images of {size[0]} x {size[1]} pixels only.",)
+    if not blocks:
+        blocks = (Block("network", "network", 0, network, names),)
+        notes = (f"The network could not be cut and is one block: {reason}.",)
+    return Cut(blocks, features.shape[1], notes)
+
+
+def _attempt(
+    network: nn.Module,
+    sample: torch.Tensor,
+    features: torch.Tensor,
+    groups: Mapping[str, int],
+    *,
+    sized: bool,
+) -> tuple[tuple[Block, ...], str]:
+    """Cut the network; where that fails, say why."""
+    try:
+        line = pieces(network, sample=sample if sized else None)
+        steps = _steps(network, line, sample, groups)
+        if not torch.equal(steps[-1].output, features):
+            return (), "its parts in a row give another result"
+        if {name for step in steps for name in step.parameters} != set(groups):
+            return (), "its forward leaves some of its parameters out"
+        height, width = sample.shape[2:]
+        return join(_runs(steps), groups, (height, width)), ""
+    except Untraceable as error:
+        return (), str(error)
 
 
 def _features(network: nn.Module, sample: torch.Tensor) -> torch.Tensor:
@@ -67,7 +92,7 @@ def _features(network: nn.Module, sample: torch.Tensor) -> torch.Tensor:
         features = network(sample.clone())
     except Exception as error:  # whatever the network's own code raises
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        message = f"The network can't take images of {height} x {width} pixels: {reason}"
+        message = f"The network fails on images of {height} x {width} pixels: {reason}"
         raise ModelError(message, field="size") from error
     if not isinstance(features, torch.Tensor) or features.ndim != 2:
         raise ModelError(
@@ -77,28 +102,39 @@ def _features(network: nn.Module, sample: torch.Tensor) -> torch.Tensor:
     return features
 
 
-def _check(steps: Sequence[Step], features: torch.Tensor, names: Sequence[str]) -> None:
-    if not torch.equal(steps[-1].output, features):
-        raise Untraceable("its parts in a row give another result")
-    if {name for step in steps for name in step.parameters} != set(names):
-        raise Untraceable("its forward leaves some of its parameters out")
-
-
 def _describe(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         return f"a tensor of shape (B, {', '.join(str(length) for length in value.shape[1:])})"
     return f"a {type(value).__name__}"
 
 
-def _children(names: Sequence[str]) -> dict[str, int]:
-    order: dict[str, int] = {}
-    return {name: order.setdefault(name.split(".")[0], len(order)) for name in names}
+def _children(network: nn.Module) -> dict[str, int]:
+    """Number the stages of a network about which nothing is known.
+
+    They are its children; where one container holds most of it, the children of that.
+    """
+    sizes = {name: _size(child) for name, child in network.named_children()}
+    large = [name for name, size in sizes.items() if size > sum(sizes.values()) / 10]
+    main = large[0] if len(large) == 1 and _is_container(network.get_submodule(large[0])) else None
+    order: dict[tuple[str, ...], int] = {}
+    groups = {}
+    for name, _ in network.named_parameters():
+        path = name.split(".")
+        stage = tuple(path[: 2 if path[0] == main else 1])
+        groups[name] = order.setdefault(stage, len(order))
+    return groups
 
 
-def _steps(network: nn.Module, sample: torch.Tensor, groups: Mapping[str, int]) -> list[Step]:
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _steps(
+    network: nn.Module, line: list[Piece], sample: torch.Tensor, groups: Mapping[str, int]
+) -> list[Step]:
     names = {id(tensor): name for name, tensor in network.named_parameters()}
     stages = {tensor: groups[name] for tensor, name in names.items()}
-    steps = _run(_expand(pieces(network), stages), sample, names)
+    steps = _run(_expand(line, stages), sample.clone(), names)
     pooling = _last_map(steps) + 1
     if 0 < pooling < len(steps) and steps[pooling].piece.whole:
         before = steps[pooling - 1].output
@@ -144,7 +180,7 @@ def _expand(line: list[Piece], stages: Mapping[int, int]) -> list[Piece]:
         rest = [p for p in line if p.whole and p.name not in kept and _is_container(p.module)]
         if not rest:
             return line
-        largest = max(rest, key=lambda piece: sum(p.numel() for p in piece.module.parameters()))
+        largest = max(rest, key=lambda piece: _size(piece.module))
         inner = _whole_pieces(largest)
         index = line.index(largest)
         longer = [*line[:index], *inner, *line[index + 1 :]]

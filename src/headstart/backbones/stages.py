@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from headstart.backbones.base import Block
-from headstart.backbones.trace import Piece
+from headstart.backbones.line import Piece
 
 __all__ = ["MOST_BLOCKS", "Step", "join", "weight_matrices"]
 

@@ -1,50 +1,40 @@
-"""A module's forward as a line of pieces, each with one value in and one value out.
+"""What a module's forward does, as a graph of ``torch.fx``.
 
-``torch.fx`` runs the forward of one module on a stand-in for its input, with the module's children
-as leaves, and writes the calls down as a graph. Wherever exactly one value is alive the line can
-be cut. A segment that is one call of one child is that child itself; any other segment becomes a
-``torch.fx.GraphModule`` that holds the very same children and parameters. Nothing here depends on
-the batch size, the input size or the device: they stay symbols.
+The forward of one module is run on a stand-in for its input, with the modules it calls as leaves,
+and the calls are written down. The batch size, the input size and the device stay symbols.
 
 The training flag is read by Python code and would be frozen into the graph. Each module is
 therefore traced twice, training and not; an argument that is True in one graph and False in the
-other is the flag, and follows the segment's own mode. A forward that differs in more than such
-arguments is not traced.
+other is the flag, and follows the mode of the module that is made of the graph. A forward that
+differs in more than such arguments is not traced.
+
+Some forwards compute with the height and width of a map: compare them, or make tables of positions
+of them. With a sample, the module is run on two batches of different length, and a number that is
+the same in both is that number and no symbol. The batch size, which differs, stays one.
 """
 
 from __future__ import annotations
 
+import operator
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.nn.modules.module import register_module_forward_hook
 
-__all__ = ["Piece", "Untraceable", "pieces", "training_mode"]
+__all__ = ["Untraceable", "trace", "training_mode"]
 
-_MODE = "training"  # a get_attr node with this target reads the segment's own mode
+_MODE = "training"  # a get_attr node with this target reads the module's own mode
+_CONSTANT = "_constant"
+Constants = dict[str, torch.Tensor]
+Pair = tuple[Any, Any]  # of a value for the shorter batch, and for the longer one
 
 
 class Untraceable(Exception):
     """A forward that torch.fx can't write down, or not without changing what it means."""
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of a network's forward: one value in, one value out.
-
-    Attributes:
-        name: Dotted name of the first child it calls; else of the parameter or function it uses.
-        module: The child itself, or a graph over children and parameters of the network.
-        whole: Whether it is one child, called with nothing but the value.
-    """
-
-    name: str
-    module: nn.Module
-    whole: bool
 
 
 @contextmanager
@@ -60,90 +50,41 @@ def training_mode(network: nn.Module, training: bool) -> Iterator[None]:
             module.training = flag
 
 
-def pieces(module: nn.Module, prefix: str = "") -> list[Piece]:
-    """Cut the forward of ``module`` at every point where exactly one value is alive.
+def trace(module: nn.Module, sample: torch.Tensor | None = None) -> tuple[fx.Graph, Constants]:
+    """Trace ``module``'s own forward.
 
     Args:
-        module: Any module whose forward takes one tensor; further arguments keep their defaults.
-        prefix: Dotted name of the module in its network, for the pieces' names.
+        module: Its forward takes one tensor; further arguments keep their defaults.
+        sample: An input whose size may be taken for granted.
+
+    Returns:
+        The graph, which holds in training and inference, and the constants it names.
 
     Raises:
         Untraceable: The forward can't be traced.
     """
-    graph = _graph(module)
-    result = []
-    for segment in _segments(graph, saved=set(module.state_dict())):
-        piece = _piece(module, segment)
-        name = f"{prefix}.{piece.name}" if prefix else piece.name
-        result.append(Piece(name, piece.module, piece.whole))
-    return result
-
-
-class _Attribute(fx.Proxy):
-    """A parameter or buffer in a trace; its shape is a fact, not a symbol."""
-
-    def __init__(self, node: fx.Node, tracer: fx.Tracer, tensor: torch.Tensor) -> None:
-        super().__init__(node, tracer)
-        self.shape = tensor.shape
-        self.ndim = tensor.ndim
-
-    def size(self, dim: int | None = None) -> Any:
-        return self.shape if dim is None else self.shape[dim]
-
-    def dim(self) -> int:
-        return self.ndim
-
-
-class _Tracer(fx.Tracer):
-    """Traces one module's own forward; every module it calls is a leaf."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
-        return True
-
-    def create_args_for_root(
-        self,
-        root_fn: Callable[..., Any],
-        is_module: bool,  # noqa: ARG002
-        concrete_args: Any = None,  # noqa: ARG002
-    ) -> tuple[Callable[..., Any], list[Any]]:
-        self._names = {
-            id(tensor): name
-            for collection in (self.root.named_parameters(), self.root.named_buffers())
-            for name, tensor in collection
-        }
-        return root_fn, [self.root, self.create_proxy("placeholder", "x", (), {})]
-
-    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:  # noqa: ARG002
-        name = self._names.get(id(attr_val)) if isinstance(attr_val, torch.Tensor) else None
-        if name is None:
-            return attr_val
-        if name not in parameter_proxy_cache:
-            node = self.create_node("get_attr", name, (), {})
-            parameter_proxy_cache[name] = _Attribute(node, self, attr_val)
-        return parameter_proxy_cache[name]
-
-    def create_arg(self, a: Any) -> Any:
-        # A tensor that was computed while tracing would be stuck on this device, and untrained.
-        if isinstance(a, torch.Tensor) and id(a) not in self._names:
-            raise Untraceable("a tensor made in the forward is not traced")
-        return super().create_arg(a)
-
-
-def _graph(module: nn.Module) -> fx.Graph:
-    """Trace ``module`` in both modes and return one graph that holds in both."""
     own = module.training
-    graphs = []
+    tracers = []
     try:
+        calls = None if sample is None else _record(module, sample)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for training in (True, False):
+                tracer = _Tracer() if calls is None else _SizedTracer(calls)
                 module.training = training
-                graphs.append(_Tracer().trace(module))
+                tracer.trace(module)
+                tracers.append(tracer)
     except Exception as error:  # whatever a forward's own code raises on a stand-in for a tensor
-        raise Untraceable(str(error)) from error
+        first_sentence = str(error).split(". ")[0].strip().rstrip(".")
+        raise Untraceable(first_sentence or type(error).__name__) from error
     finally:
         module.training = own
-    return _follow_mode(*graphs)
+    for name, constant in tracers[0].constants.items():
+        if not torch.equal(constant, tracers[1].constants.get(name, torch.empty(0))):
+            raise Untraceable("the forward makes other tables in training than in inference")
+    graph = _follow_mode(tracers[0].graph, tracers[1].graph)
+    _drop_unused_sizes(graph)
+    return graph, tracers[0].constants
 
 
 def _follow_mode(training: fx.Graph, inference: fx.Graph) -> fx.Graph:
@@ -174,92 +115,180 @@ def _leaves(node: fx.Node) -> list[Any]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Segment:
-    nodes: tuple[fx.Node, ...]
-    source: fx.Node
-    result: fx.Node
+def _drop_unused_sizes(graph: fx.Graph) -> None:
+    for node in reversed(list(graph.nodes)):
+        size = node.target in (getattr, operator.getitem, "size", "dim") or node.op == "get_attr"
+        if size and not node.users:
+            graph.erase_node(node)
 
 
-def _segments(graph: fx.Graph, saved: set[str]) -> list[_Segment]:
-    """Cut the graph's nodes, in order, wherever one value is alive.
+class _Attribute(fx.Proxy):
+    """A parameter or buffer in a trace; its shape is a fact, not a symbol."""
 
-    What does not depend on the input is no value of the line. Where it reads a saved tensor it
-    stands before its first use and stays alive until its last, so that the tensor has one place;
-    otherwise (a table of positions) it is made anew in each segment that uses it.
-    """
-    source = next(node for node in graph.nodes if node.op == "placeholder")
-    output = next(node for node in graph.nodes if node.op == "output")
-    line = _line(source, output, saved)
-    place = {node: index for index, node in enumerate(line)} | {source: -1, output: len(line)}
-    until = {
-        node: max((place[user] for user in node.users if user in place), default=-1)
-        for node in (source, *line)
-    }
-    found: list[_Segment] = []
-    start = 0
-    before = source
-    for index in range(len(line)):
-        alive = [node for node in (source, *line[: index + 1]) if until[node] > index]
-        if len(alive) == 1:
-            found.append(_Segment(tuple(line[start : index + 1]), before, alive[0]))
-            start, before = index + 1, alive[0]
-    return found
+    def __init__(self, node: fx.Node, tracer: fx.Tracer, tensor: torch.Tensor) -> None:
+        super().__init__(node, tracer)
+        self.shape = tensor.shape
+        self.ndim = tensor.ndim
+
+    def size(self, dim: int | None = None) -> Any:
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self) -> int:
+        return self.ndim
 
 
-def _line(source: fx.Node, output: fx.Node, saved: set[str]) -> list[fx.Node]:
-    moving = {source}  # depends on the input
-    fixed: set[fx.Node] = set()  # does not, but reads a saved tensor
-    for node in source.graph.nodes:
-        if moving.intersection(node.all_input_nodes):
-            moving.add(node)
-        elif node.target in saved or fixed.intersection(node.all_input_nodes):
-            fixed.add(node)
-    line: list[fx.Node] = []
-    for node in source.graph.nodes:
-        if node in moving and node is not source and node is not output:
-            line.extend(_needed(node, fixed.difference(line)))
-            line.append(node)
-    return line
+class _Tracer(fx.Tracer):
+    """Traces one module's own forward; every module it calls is a leaf."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.constants: Constants = {}
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
+        return True
+
+    def create_args_for_root(
+        self,
+        root_fn: Callable[..., Any],
+        is_module: bool,  # noqa: ARG002
+        concrete_args: Any = None,  # noqa: ARG002
+    ) -> tuple[Callable[..., Any], list[Any]]:
+        self._names = {
+            id(tensor): name
+            for collection in (self.root.named_parameters(), self.root.named_buffers())
+            for name, tensor in collection
+        }
+        return root_fn, [self.root, self.create_proxy("placeholder", "x", (), {})]
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:  # noqa: ARG002
+        name = self._names.get(id(attr_val)) if isinstance(attr_val, torch.Tensor) else None
+        if name is None or not self.is_symbol(name):
+            return attr_val
+        if name not in parameter_proxy_cache:
+            parameter_proxy_cache[name] = self.create_attribute(name, attr_val)
+        return parameter_proxy_cache[name]
+
+    def is_symbol(self, name: str) -> bool:  # noqa: ARG002
+        """Whether computing with this parameter or buffer is to be written down."""
+        return True
+
+    def create_attribute(self, name: str, tensor: torch.Tensor) -> fx.Proxy:
+        return _Attribute(self.create_node("get_attr", name, (), {}), self, tensor)
+
+    def create_arg(self, a: Any) -> Any:
+        if not isinstance(a, torch.Tensor):
+            return super().create_arg(a)
+        name = self._names.get(id(a)) or self.create_constant(a)
+        return self.create_node("get_attr", name, (), {})
+
+    def create_constant(self, tensor: torch.Tensor) -> str:  # noqa: ARG002
+        # It could have been made of anything, and would be stuck on this device.
+        raise Untraceable("the forward makes tensors of its own")
 
 
-def _needed(node: fx.Node, fixed: set[fx.Node]) -> list[fx.Node]:
-    """The fixed nodes that ``node`` uses, directly or not, in the order they must run."""
-    found: dict[fx.Node, None] = {}
-    for used in node.all_input_nodes:
-        if used in fixed:
-            found.update(dict.fromkeys([*_needed(used, fixed), used]))
-    return list(found)
+# --- tracing with sizes ----------------------------------------------------------------------
 
 
-def _piece(owner: nn.Module, segment: _Segment) -> Piece:
-    called = [node for node in segment.nodes if node.op == "call_module"]
-    first = (called or segment.nodes)[0]
-    name = str(getattr(first.target, "__name__", first.target))
-    alone = len(segment.nodes) == 1 and first.args == (segment.source,) and not first.kwargs
-    if called and alone:
-        return Piece(name, owner.get_submodule(name), whole=True)
-    graph = fx.Graph()
-    copies = {segment.source: graph.placeholder("x")}
+def _record(module: nn.Module, sample: torch.Tensor) -> dict[nn.Module, list[Pair]]:
+    """Run ``module`` on two batches; note each call's output, without the numbers in it."""
+    runs: list[dict[nn.Module, list[Any]]] = []
+    for batch in (sample, torch.cat([sample, sample[:1]])):
+        outputs: dict[nn.Module, list[Any]] = {module: [_to_meta(batch)]}
 
-    def copy(node: fx.Node) -> fx.Node:
-        if node not in copies:
-            copies[node] = graph.node_copy(node, copy)
-        return copies[node]
+        def note(called: nn.Module, _: Any, output: Any, outputs: Any = outputs) -> None:
+            outputs.setdefault(called, []).append(_to_meta(output))
 
-    for node in segment.nodes:
-        copy(node)
-    graph.output(copy(segment.result))
-    return Piece(name, _share_buffers(fx.GraphModule(owner, graph, "Segment"), owner), whole=False)
+        handle = register_module_forward_hook(note)
+        try:
+            module(batch.clone())
+        finally:
+            handle.remove()
+        runs.append(outputs)
+    return {key: list(zip(runs[0][key], runs[1][key], strict=True)) for key in runs[0]}
 
 
-def _share_buffers(module: fx.GraphModule, owner: nn.Module) -> fx.GraphModule:
-    """Read buffers from the modules they live in: a copy would stay behind on another device."""
-    buffers = dict(owner.named_buffers())
-    for node in module.graph.nodes:
-        if node.op == "get_attr" and node.target in buffers:
-            holder, _, _ = node.target.rpartition(".")
-            if not holder:
-                raise Untraceable(f"the buffer {node.target} belongs to the traced module itself")
-            module.set_submodule(holder, owner.get_submodule(holder))
-    return module
+def _to_meta(value: Any) -> Any:
+    def convert(leaf: Any) -> Any:
+        return leaf.detach().to("meta") if isinstance(leaf, torch.Tensor) else leaf
+
+    return fx.node.map_aggregate(value, convert)
+
+
+class _SizedProxy(fx.Proxy):
+    def __getattr__(self, name: str) -> Any:
+        if name in ("shape", "ndim"):
+            return self.tracer.create_proxy("call_function", getattr, (self, name), {})
+        return super().__getattr__(name)
+
+
+class _SizedTracer(_Tracer):
+    """Knows the sizes of everything, for two batches; what both agree on is no symbol."""
+
+    def __init__(self, calls: Mapping[nn.Module, list[Pair]]) -> None:
+        super().__init__()
+        self._calls = {module: iter(outputs) for module, outputs in calls.items()}
+        self._values: dict[fx.Node, Pair] = {}
+
+    def is_symbol(self, name: str) -> bool:
+        return name in self.root.state_dict()
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _SizedProxy(node, self)
+
+    def create_proxy(
+        self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **named: Any
+    ) -> Any:
+        values = self._compute(kind, target, args, kwargs)
+        agreed = _is_plain(values[0]) and values[0] == values[1]
+        if agreed and not self._depends_on_length(args, kwargs):
+            return values[0]
+        proxy = super().create_proxy(kind, target, args, kwargs, *rest, **named)
+        self._values[proxy.node] = values
+        return proxy
+
+    def create_attribute(self, name: str, tensor: torch.Tensor) -> fx.Proxy:
+        proxy = super().create_attribute(name, tensor)
+        self._values[proxy.node] = (_to_meta(tensor), _to_meta(tensor))
+        return proxy
+
+    def create_constant(self, tensor: torch.Tensor) -> str:
+        """Keep a table that was made of sizes and unsaved buffers."""
+        name = f"{_CONSTANT}{len(self.constants)}"
+        self.constants[name] = tensor
+        self._names[id(tensor)] = name
+        return name
+
+    def _compute(self, kind: str, target: Any, args: Any, kwargs: Any) -> Pair:
+        if kind in ("placeholder", "call_module"):
+            called = self.root if kind == "placeholder" else self.root.get_submodule(target)
+            return next(self._calls[called])
+        try:
+            first, second = (self._run(kind, target, args, kwargs, index) for index in (0, 1))
+        except Exception:  # not every operation can be run on shapes alone
+            return _UNKNOWN
+        return first, second
+
+    def _run(self, kind: str, target: Any, args: Any, kwargs: Any, index: int) -> Any:
+        def value(leaf: Any) -> Any:
+            return self._values[leaf.node][index] if isinstance(leaf, fx.Proxy) else leaf
+
+        args, kwargs = _to_meta(fx.node.map_aggregate((args, kwargs), value))
+        if kind == "call_method":
+            return _to_meta(getattr(args[0], target)(*args[1:], **kwargs))
+        return _to_meta(target(*args, **kwargs))
+
+    def _depends_on_length(self, args: Any, kwargs: Any) -> bool:
+        """Whether a number is used that is still a symbol: it comes of the batch's length."""
+        found: list[Any] = []
+        fx.node.map_aggregate((args, kwargs), found.append)
+        symbols = [leaf for leaf in found if isinstance(leaf, fx.Proxy)]
+        return any(isinstance(self._values[s.node][0], int | float) for s in symbols)
+
+
+_UNKNOWN = (object(), object())
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(_is_plain(part) for part in value)
+    return value is None or isinstance(value, int | float | str)

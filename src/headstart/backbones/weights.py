@@ -87,7 +87,8 @@ def _read_torch(path: Path, *, archive: bool) -> Any:
                 field=str(path),
                 hint=_SAFE_WAYS,
             )
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # given a path, torch.load goes by the file's name
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UnsafeFile(
             f"{path} holds more than tensors, and reading that could run code; it was refused.",

@@ -8,6 +8,7 @@ seen as a list of ``Parameter`` names.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class Rate:
     rate: float | None
 
     def __post_init__(self) -> None:
-        if self.rate is not None and not self.rate > 0:
+        if self.rate is not None and not 0 < self.rate < math.inf:
             raise UsageError(
                 f"The rate of {self.pattern!r} must be above 0, or none to freeze, "
                 f"not {self.rate}.",
@@ -73,7 +74,7 @@ class Solve:
     penalties: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not self.penalties or min(self.penalties) <= 0:
+        if not self.penalties or not all(0 < value < math.inf for value in self.penalties):
             raise UsageError(
                 f"Solve needs one or more penalties, all above 0, not {self.penalties}.",
                 field="penalties",

@@ -8,6 +8,7 @@ recorded in the run and used again by ``predict``.
 from __future__ import annotations
 
 import platform
+import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -86,8 +87,8 @@ def pick_device(name: str = "auto") -> str:
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
-    kind, _, index = name.partition(":")
-    if kind not in _BATCH or (index and not index.isdigit()):
+    kind, colon, index = name.partition(":")
+    if kind not in _BATCH or (colon and not re.fullmatch("[0-9]+", index)):
         raise UnknownName("device", name, ["auto", *_BATCH], field="device")
     present = {
         "cpu": True,

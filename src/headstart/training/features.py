@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,9 +81,11 @@ def extract(
     """
     job = _Job(backbone, cache, path, decide)
     failed = job.run(sources, digests, progress)
+    computed = job.computed
     if job.strays:
         job = _Job(backbone, cache, job.path, decide=False)
         failed = job.run(sources, digests, progress)
+        computed += job.computed
     good = [index for index, image in enumerate(digests) if image not in failed]
     shown = names or [source_name(source) for source in sources]
     return Features(
@@ -96,8 +97,8 @@ def extract(
             if image in failed
         ),
         path=job.path,
-        computed=job.computed,
-        remembered=len(set(digests)) - job.computed - len(failed),
+        computed=computed,
+        remembered=len(set(digests)) - computed - len(failed),
         reference=job.reference,
     )
 
@@ -110,12 +111,12 @@ class _Job:
         self.cache = cache
         self.weights = backbone.digest()
         self.path = self._recall(path) if decide else path
-        self.decide = decide and self.path.parity is None
         self.strays = False
         self.computed = 0
         self.store = self._open(self.path)
         exact = self.path.in_fp32()
         self.reference = None if exact.key() == self.path.key() else self._open(exact)
+        self.decide = decide and self.reference is not None and self.path.parity is None
 
     def _open(self, path: InferencePath) -> Store:
         key = {
@@ -142,6 +143,8 @@ class _Job:
         for index, image in enumerate(digests):
             first.setdefault(image, index)
         missing = self.store.missing(digests)
+        if self.decide and not missing:  # computed when bf16 was asked for, and never judged
+            missing = list(first)[: self.path.batch_size]
         failed: dict[str, str] = {}
         if not missing:
             return failed
@@ -157,10 +160,10 @@ class _Job:
                     values = forward(batch.pixels)
                     if self.reference is not None and not self.computed:
                         self._compare(images, batch.pixels, values)
-                        if self.strays:
-                            break
-                    writer.add(images, values)
                     self.computed += len(images)
+                    if self.strays:
+                        break  # their features in fp32 are kept
+                    writer.add(images, values)
                 if progress is not None:
                     progress(self.computed + len(failed), len(missing))
         return failed
@@ -187,19 +190,17 @@ class _Job:
             reason = f"bf16 features are not within {near}"
             self.path = replace(self.path, precision="fp32", parity=distance, reason=reason)
         choice = {"precision": self.path.precision, "parity": distance, "reason": reason}
-        write_json(self._choices_file, self._choices() | {self._choice_key(): choice})
+        write_json(self.cache.paths, self._choices() | {self._choice_key(): choice})
 
     def _recall(self, path: InferencePath) -> InferencePath:
         """Return the path chosen earlier for this network on this machine, or ``path``."""
         self.path = path
+        if path.precision == "fp32":  # a choice only ever leaves bf16 for fp32
+            return path
         return replace(path, **self._choices().get(self._choice_key(), {}))
 
-    @property
-    def _choices_file(self) -> Path:
-        return self.cache.folder / "paths.json"
-
     def _choices(self) -> dict[str, dict[str, Any]]:
-        return read_json(self._choices_file) if self._choices_file.exists() else {}
+        return read_json(self.cache.paths) if self.cache.paths.exists() else {}
 
     def _choice_key(self) -> str:
         return digest(self.weights, processor(self.path.device), torch.__version__)[:32]

@@ -28,6 +28,12 @@ TINY_VAL = 50
 FOLDS = 5
 _PATIENCE = 2
 _MAX_ITERATIONS = 5000
+# Of the gradient, so that probabilities are within 1e-4 of the optimum's; at scikit-learn's own
+# 1e-4 they were up to 0.013 away.
+_TOLERANCE = 1e-6
+# A feature whose standard deviation is a smaller share of its mean than this does not vary: it
+# differs by the rounding of float32, which standardising would blow up.
+_CONSTANT = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +147,11 @@ class _Fit:
         features, self._labels = train
         self._mean = features.mean(axis=0, dtype=np.float64)
         std = features.std(axis=0, dtype=np.float64)
-        self._std = np.where(std > 0, std, 1.0)
+        self._std = np.where(std > _CONSTANT * np.abs(self._mean), std, 1.0)
         self._features = (features - self._mean) / self._std
         self._model = LogisticRegression(
             class_weight="balanced" if balanced else None,
+            tol=_TOLERANCE,
             max_iter=_MAX_ITERATIONS,
             warm_start=True,
         )
@@ -167,8 +174,11 @@ class _Fit:
 
     def losses(self, features: Matrix, labels: Labels) -> Matrix:
         """Return -log p(label) of each image, (N,)."""
-        probabilities = self._model.predict_log_proba((features - self._mean) / self._std)
-        losses: Matrix = -probabilities[np.arange(len(labels)), labels]
+        weight, bias = self.linear()
+        logits = features @ weight.T + bias
+        losses: Matrix = (
+            np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(labels)), labels]
+        )
         return losses
 
     def linear(self) -> tuple[Matrix, Matrix]:

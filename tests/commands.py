@@ -1,0 +1,74 @@
+"""The command line as a test uses it: in this process, or as one of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headstart.files import file_digest
+
+MOST_LINES = 5  # of an error message, a list of files or a drawn layout excepted
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left: its exit code, its data and its talk."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """The one JSON document on stdout; an error if there is anything beside it."""
+        return json.loads(self.out)
+
+    def refusal(self, code: int, *, lines: int = MOST_LINES) -> str:
+        """Check that this is an error as FAULTS.md promises it, and return its message."""
+        assert self.code == code, self.err
+        assert self.out == ""
+        assert "Traceback" not in self.err
+        plan = ("data  ", "split  ", "backbone  ", "input  ", "strategy  ", "  phase", "note  ")
+        talk = (*plan, "warning  ")  # what stands above an error that comes after the plan
+        message = [line for line in self.err.splitlines() if not line.startswith(talk)]
+        assert 1 < len(message) <= lines, self.err
+        return "\n".join(message)
+
+
+def words(*arguments: object) -> list[str]:
+    """Return a command as ``sys.argv`` holds it."""
+    return ["headstart", *map(str, arguments)]
+
+
+def start(*arguments: object, environment: dict[str, str] | None = None, **options: Any):
+    """Start the installed command in a process of its own, its streams piped."""
+    program = Path(sys.executable).with_name("headstart")
+    return subprocess.Popen(
+        [program, *words(*arguments)[1:]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | (environment or {}),
+        **options,
+    )
+
+
+def tree(*folders: Path) -> dict[str, str]:
+    """Return the digest of every file below some folders, and the empty folders too."""
+    found = {}
+    for path in sorted(path for folder in folders for path in [folder, *folder.rglob("*")]):
+        found[str(path)] = file_digest(path) if path.is_file() else "folder"
+    return found
+
+
+def without(options: Sequence[object], name: str) -> list[object]:
+    """Take an option and its value out of a command."""
+    index = list(options).index(name)
+    return [*options[:index], *options[index + 2 :]]
