@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,10 @@ from typing import Any
 from headstart.files import file_digest
 
 MOST_LINES = 5  # of an error message, a list of files or a drawn layout excepted
+# What stands above an error that comes after the plan.
+_TALK = re.compile(
+    r"(data|split|backbone|input|strategy|note|warning) {2,}|  phase \d|[ \d]+\.\d s  |This run is"
+)
 
 
 @dataclass(frozen=True)
@@ -34,10 +39,8 @@ class Result:
         assert self.code == code, self.err
         assert self.out == ""
         assert "Traceback" not in self.err
-        plan = ("data  ", "split  ", "backbone  ", "input  ", "strategy  ", "  phase", "note  ")
-        talk = (*plan, "warning  ")  # what stands above an error that comes after the plan
-        message = [line for line in self.err.splitlines() if not line.startswith(talk)]
-        assert 1 < len(message) <= lines, self.err
+        message = [line for line in self.err.splitlines() if not _TALK.match(line)]
+        assert 1 <= len(message) <= lines, self.err
         return "\n".join(message)
 
 

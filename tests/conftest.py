@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+from pathlib import Path
 
 # Before torch is imported. Small networks gain nothing from a second thread, and where the
 # processor is busy each operation would wait for it.
@@ -80,6 +81,12 @@ def tiny(tmp_path_factory):
         *("--backbone", "timm:test_resnet", "--weights", str(file)),
         *("--size", "64", "--precision", "fp32"),
     ]
+
+
+@pytest.fixture(scope="session")
+def small(tiny):
+    """The options of ``tiny`` as ``headstart.fit`` and ``Options`` take them."""
+    return {"backbone": tiny[1], "weights": Path(tiny[3]), "size": 64, "precision": "fp32"}
 
 
 @pytest.fixture

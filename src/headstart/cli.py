@@ -34,6 +34,8 @@ __all__ = ["app", "main"]
 
 # typer once used the package click and now carries it inside; either way its errors have this base.
 _CommandLineError: type[Any] = typer.BadParameter.__mro__[2]
+_INTERRUPTED = 128 + signal.SIGINT
+_TERMINATED = 128 + signal.SIGTERM
 
 app = typer.Typer(
     add_completion=False,
@@ -327,7 +329,7 @@ def main() -> NoReturn:
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     """Leave by way of every ``finally``, so that what was computed is kept."""
-    sys.exit(128 + number)
+    sys.exit(_TERMINATED)
 
 
 def _run() -> int:
@@ -336,23 +338,22 @@ def _run() -> int:
     except HeadstartError as error:
         return _fail(error, error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        return _fail(_Interrupted(), 130)
-    except SystemExit as error:  # only _terminate's: typer exits by returning
-        return _fail(_Interrupted(), int(error.code or 0))
+        return _fail(_Interrupted(), _INTERRUPTED)
+    except SystemExit as error:
+        if error.code == _TERMINATED:
+            return _fail(_Interrupted(), _TERMINATED)
+        return 0  # typer's answer to a reader that left: nobody is there to be told
     except _CommandLineError as error:
         if len(sys.argv) < 3 and "help" in type(error).__name__.lower():  # nothing was asked for
             console.talk(error.format_message())
             return 2
         command = error.ctx.command_path if error.ctx is not None else "headstart"
         return _fail(UsageError(error.format_message(), hint=f"See: {command} --help"), 2)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:  # a file or device of this machine, not a bug of ours
         return _fail(_from_system(error), ResourceError.exit_code)
     except Exception as error:  # whatever is not in our tree is a bug of ours
         return _fail(_Bug(error), 1)
-    return result if isinstance(result, int) else 0
+    return _fail(_Interrupted(), result) if result == _INTERRUPTED else 0  # typer tells it so
 
 
 def _from_system(error: OSError) -> ResourceError:

@@ -141,9 +141,14 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             DataError: Not one label an image, or fewer than two classes.
             BadImage: An image can't be read.
         """
-        if len(X) != len(y):
-            raise DataError(f"There must be one label an image: {len(X)} images, {len(y)} labels.")
-        self.classes_, labels = np.unique(np.asarray(y), return_inverse=True)
+        names = np.asarray(y)
+        if names.shape not in ((len(X),), (len(X), 1)):
+            raise DataError(
+                f"There must be one label an image; {len(X)} images have labels of shape "
+                f"{names.shape}.",
+                field="y",
+            )
+        self.classes_, labels = np.unique(names.ravel(), return_inverse=True)
         if len(self.classes_) < 2:
             raise DataError(f"found {len(self.classes_)} class; need 2+", field="y")
         Options(class_weights=self.class_weights)  # refuses an unknown one
@@ -176,5 +181,6 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Sequence[Source]) -> npt.NDArray[Any]:  # noqa: N803
         """Return the most probable label of each image, (N,)."""
-        labels: npt.NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)
+        labels: npt.NDArray[Any] = self.classes_[best]
         return labels

@@ -4,6 +4,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 
+from headstart.backbones import hub
 from headstart.backbones.hub import cached_file, downloading
 from headstart.errors import HeadstartError, MissingWeights
 
@@ -15,6 +16,7 @@ def caches(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
+    monkeypatch.setattr(hub, "_reach", lambda address: None)
     return tmp_path
 
 
@@ -96,6 +98,29 @@ def test_a_failed_download_says_why():
     error = fail("timm:tiny.a1_in1k", HUB, OSError("no route to host\nand more"))
     assert "no route to host" in error.message
     assert "and more" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("config", "host"),
+    [(HUB, ("hub.test", 443)), ({"url": "http://files.test:8080/a.pth"}, ("files.test", 8080))],
+)
+def test_no_network_is_found_out_with_one_connection(config, host, monkeypatch):
+    tried = []
+
+    def connect(address, timeout):
+        tried.append(address)
+        raise OSError("Name or service not known")
+
+    monkeypatch.undo()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "https://hub.test")
+    monkeypatch.setattr(hub, "getproxies", dict)
+    monkeypatch.setattr(hub.socket, "create_connection", connect)
+    assert "can't be downloaded: Name or service" in fail("timm:tiny", config).message
+    assert tried == [host]
+    monkeypatch.setattr(hub, "getproxies", lambda: {"https": "proxy.test:3128"})
+    fail("timm:tiny", config, OSError("proxy says no"))
+    assert tried == [host]
 
 
 def test_networks_without_weights_say_so():

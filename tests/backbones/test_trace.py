@@ -133,3 +133,16 @@ def test_the_mode_of_each_module_comes_back():
     with training_mode(network, training=False):
         assert not any(module.training for module in network.modules())
     assert [module.training for module in network.modules()] == before
+
+
+def test_what_a_module_remembers_in_inference_is_forgotten():
+    class Remembering(nn.Module):
+        def train(self, mode=True):
+            self.table = None
+            return super().train(mode)
+
+    network = nn.Sequential(Remembering().eval())
+    with training_mode(network, training=False):
+        network[0].table = torch.ones(1)
+    assert network[0].table is None
+    assert not network[0].training

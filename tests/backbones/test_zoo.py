@@ -51,7 +51,9 @@ def test_near_names_are_offered():
     assert "efficientnet_lite0" in unknown("bundled:efficientnet_lite9").hint
 
 
-@pytest.mark.parametrize("name", ["timm:", "timm:hf-hub:org/model", "timm:local-dir:/tmp", ""])
+@pytest.mark.parametrize(
+    "name", ["timm:", "timm:hf-hub:org/model", "timm:local-dir:/tmp", "timm:tv_resnet50", ""]
+)
 def test_nothing_but_listed_names_is_made(name):
     unknown(name)
 

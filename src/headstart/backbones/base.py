@@ -2,7 +2,8 @@
 
 A backbone holds its network under the network's own parameter names, which is the format it is
 saved in, and the same parameters once more as a chain of blocks, which is what freezing, rates and
-caching work on. Both share every tensor: move and load them in place.
+caching work on. Both share every saved tensor, so weights can be loaded into either. To move a
+backbone, move its chain: a block may hold tables of positions that the network does not have.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """A network without its classifier, cut into blocks.
+    """A network without its classifier, cut into blocks, in inference mode at first.
 
     Attributes:
         zoo: Where it comes from, such as ``timm``.

@@ -74,7 +74,14 @@ def create_from_file(
 
 
 def rebuild(architecture: Mapping[str, Any], input_spec: InputSpec) -> Backbone:
-    """Build the network that ``architecture`` describes again, with random weights."""
+    """Build the network that ``architecture`` describes again, with random weights.
+
+    Raises:
+        ModelError: It is not one that ``describe`` gave, or can't be made.
+    """
+    missing = {"zoo", "name", "architecture", "num_classes", "arguments"} - architecture.keys()
+    if missing:
+        raise ModelError(f"The description of the network lacks {', '.join(sorted(missing))}.")
     return assemble(architecture, new_network(architecture), input_spec, Request())
 
 
@@ -88,7 +95,8 @@ def pretrained_config(name: str) -> dict[str, Any]:
     from timm.models import get_arch_pretrained_cfgs, get_pretrained_cfg
 
     architecture, _, tag = name.partition(".")
-    if not timm.is_model(architecture):
+    # Names that timm has replaced by others can still be made, but have no configuration.
+    if not timm.is_model(architecture) or get_pretrained_cfg(architecture) is None:
         raise UnknownName("timm network", architecture, timm.list_models(), field="backbone")
     known = get_arch_pretrained_cfgs(architecture)
     if tag and name not in known:
@@ -132,7 +140,7 @@ def new_network(architecture: Mapping[str, Any], **pretrained: Any) -> nn.Module
             network: nn.Module = timm.create_model(
                 name, num_classes=architecture["num_classes"], **arguments, **pretrained
             )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (TypeError, AttributeError) as error:
         raise ModelError(f"Not the description of a network: {error}.") from error
     return network
 
@@ -153,7 +161,7 @@ def assemble(
         UsageError: The network can't take images of the size that was asked for.
         ModelError: The network can't be a backbone.
     """
-    classifier = _take_off_classifier(network)
+    classifier = _take_off_classifier(network.eval())
     try:
         result = cut(network, (spec.height, spec.width), _stage_groups(network))
     except ModelError as error:

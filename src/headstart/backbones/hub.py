@@ -5,11 +5,13 @@ The caches of the Hugging Face hub and of torch.hub are looked through without a
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlparse
+from urllib.request import getproxies
 
 import torch
 
@@ -58,10 +60,22 @@ def downloading(full_name: str, config: Mapping[str, Any]) -> Iterator[None]:
     if constants.HF_HUB_OFFLINE:
         raise _missing(full_name, config, "HF_HUB_OFFLINE forbids to download them")
     try:
+        _reach(constants.ENDPOINT if config.get("hf_hub_id") else config["url"])
         yield
     except OSError as error:  # those of huggingface_hub and of urllib are all of this kind
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise _missing(full_name, config, f"they can't be downloaded: {reason}") from error
+        reason = (str(error.strerror or error).splitlines() or [type(error).__name__])[0]
+        raise _missing(
+            full_name, config, f"they can't be downloaded: {reason.rstrip('.')}"
+        ) from error
+
+
+def _reach(address: str) -> None:
+    """Fail at once where there is no network; huggingface_hub tries for most of a minute."""
+    if getproxies():
+        return  # only the proxy knows
+    url = urlparse(address)
+    port = url.port or {"http": 80}.get(url.scheme, 443)
+    socket.create_connection((url.hostname, port), timeout=10).close()
 
 
 def _missing(full_name: str, config: Mapping[str, Any], reason: str) -> MissingWeights:

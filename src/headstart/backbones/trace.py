@@ -39,13 +39,18 @@ class Untraceable(Exception):
 
 @contextmanager
 def training_mode(network: nn.Module, training: bool) -> Iterator[None]:
-    """Set the training flag of all modules of ``network``, and give each its own back after."""
+    """Set the training flag of all modules of ``network``, and give each its own back after.
+
+    Some modules remember tables of their weights in inference mode, and forget them when they are
+    sent to train (LeViT's attention biases). They forget them here: weights may be loaded next.
+    """
     before = [(module, module.training) for module in network.modules()]
     try:
         for module, _ in before:
             module.training = training
         yield
     finally:
+        network.train()
         for module, flag in before:
             module.training = flag
 

@@ -24,7 +24,7 @@ ZOOS = tuple(_CREATE)
 def create(
     name: str,
     *,
-    weights: Path | None = None,
+    weights: str | Path | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     size: int | None = None,
@@ -56,7 +56,8 @@ def create(
     if zoo not in _CREATE:
         known = f"Known zoos: {', '.join(ZOOS)}. A name looks like {DEFAULT}."
         raise UnknownName("zoo", zoo, ZOOS, field="backbone", hint=known)
-    return _CREATE[zoo](inner, Request(weights, mean, std, size, allow_noncommercial))
+    file = None if weights is None else Path(weights)
+    return _CREATE[zoo](inner, Request(file, mean, std, size, allow_noncommercial))
 
 
 def rebuild(architecture: Mapping[str, Any], input_spec: InputSpec) -> Backbone:

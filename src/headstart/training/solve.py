@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from headstart.strategy.phase import Solve
 
@@ -32,7 +33,7 @@ _MAX_ITERATIONS = 5000
 # 1e-4 they were up to 0.013 away.
 _TOLERANCE = 1e-6
 # A feature whose standard deviation is a smaller share of its mean than this does not vary: it
-# differs by the rounding of float32, which standardising would blow up.
+# differs by the rounding of float32, which standardising would blow up. Its weight is 0.
 _CONSTANT = 1e-6
 
 
@@ -106,6 +107,17 @@ def solve(
         plan: The penalties.
         balanced: Weigh each image by 1 / its class's frequency.
     """
+    import sklearn.linear_model  # noqa: F401  # its libraries are loaded before they are limited
+
+    # Its products are too small to share: two threads took 2 s where one takes 1 s, and 34 s
+    # beside other work, because they wait for each other.
+    with threadpool_limits(limits=1):
+        return _solve(train, val, plan, balanced)
+
+
+def _solve(
+    train: tuple[Matrix, Labels], val: tuple[Matrix, Labels], plan: Solve, balanced: bool
+) -> Solved:
     features, labels = train
     best: tuple[Matrix, Matrix] | None = None
     if len(val[1]) >= TINY_VAL:
@@ -147,7 +159,7 @@ class _Fit:
         features, self._labels = train
         self._mean = features.mean(axis=0, dtype=np.float64)
         std = features.std(axis=0, dtype=np.float64)
-        self._std = np.where(std > _CONSTANT * np.abs(self._mean), std, 1.0)
+        self._std = np.where(std > _CONSTANT * np.abs(self._mean), std, np.inf)
         self._features = (features - self._mean) / self._std
         self._model = LogisticRegression(
             class_weight="balanced" if balanced else None,

@@ -1,0 +1,70 @@
+"""The model card says the truth about the run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from headstart.card import model_card
+from headstart.metrics import Metric
+from headstart.run import read_report
+from reports import report as make_report
+
+
+@pytest.fixture(scope="module")
+def report(tiny_run):
+    return read_report(tiny_run)
+
+
+def test_a_card_names_classes_network_images_and_results(report):
+    card = model_card(report, for_timm=True)
+    for part in (
+        "# tiny",
+        "cat, dog, owl",
+        "timm:test_resnet",
+        "tiny.safetensors",
+        "feature-extraction",
+        "50 train, 11 val, 11 test",
+        report.split["digest"][:12],
+        "chosen by log loss in 5-fold cross-validation on train",
+        "solved on all\n  61 images",
+        "fp32 on cpu (asked for)",
+        "headstart.load(",
+        "MANIFEST.json",
+    ):
+        assert part in card
+    for name, metric in report.test.items():
+        assert f"| {name} | {metric.value:.3f} ({metric.low:.3f} to {metric.high:.3f})" in card
+
+
+def test_timm_is_named_only_where_it_can_load_the_folder(report):
+    assert "pretrained=True" in model_card(report, for_timm=True)
+    assert "timm.create_model" not in model_card(report, for_timm=False)
+
+
+def test_what_was_not_measured_is_said(report):
+    nothing = Metric(None, None, None, 0)
+    card = model_card(replace(report, test=report.test | {"ece": nothing}), for_timm=False)
+    assert "| ece | not measured |" in card
+
+
+def test_the_card_of_a_run_lies_beside_its_model(tiny_run, report):
+    card = (tiny_run / "model" / "README.md").read_text()
+    assert card == model_card(report, for_timm=True)
+    manifest = json.loads((tiny_run / "model" / "MANIFEST.json").read_text())
+    assert "README.md" in manifest["files"]
+
+
+def test_names_of_classes_stand_as_they_are():
+    odd = ("a|b", "line\nbreak", "\N{SNOWMAN}")
+    made = make_report(odd)
+    solver = made.strategy["solver"] | {"fitted_on": 5}
+    made = replace(
+        made,
+        strategy=made.strategy | {"solver": solver},
+        backbone=made.backbone | {"weights": "from a file"},
+    )
+    card = model_card(made, for_timm=False)
+    assert all(name in card for name in odd)

@@ -1,0 +1,163 @@
+"""What a fit found becomes the report, the predictions and the pictures."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from importlib.metadata import version
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from headstart.cache import Cache
+from headstart.data.read import Failure
+from headstart.options import Options
+from headstart.outcome import SHOWN, Outcome, environment, mistakes, prediction_rows
+from headstart.plan import make_plan
+from headstart.training.features import Features
+from headstart.training.solve import Solved, Step
+
+TIMINGS = {"total_s": 2.0, "read_s": 0.5, "features_s": 1.0, "train_s": 0.4, "evaluate_s": 0.1}
+
+
+@pytest.fixture(scope="module")
+def plan(photos, small, tmp_path_factory):
+    cache = Cache(tmp_path_factory.mktemp("cache"))
+    return make_plan(photos, Options(**small, split=(0.3, 0.2, 0.5), max_bad=0.1), cache=cache)
+
+
+@pytest.fixture
+def outcome(plan, tmp_path) -> Outcome:
+    """An outcome whose head is wrong about half of the time, with made-up numbers."""
+    draw = np.random.default_rng(0)
+    cache, n = Cache(tmp_path), len(plan.checked.items)
+    store = cache.store({"what": "test"}, (4,), "float32")
+    with store.writer() as writer:
+        writer.add(plan.checked.digests, draw.normal(size=(n, 4)))
+    features = Features(
+        rows=store.rows(plan.checked.digests),
+        positions=np.arange(n),
+        failed=(),
+        path=plan.path,
+        computed=n,
+        remembered=0,
+        reference=None,
+    )
+    weight = draw.normal(size=(3, 4)).astype(np.float32)
+    bias = np.zeros(3, dtype=np.float32)
+    steps = (Step(10.0, 0.5, 9, True), Step(1.0, 0.7, 9, False))
+    solved = Solved(weight, bias, weight, bias, 10.0, steps, "log loss on val", 36)
+    shares = {}
+    for part in ("train", "val", "test"):
+        odds = np.exp(2 * draw.normal(size=(len(getattr(plan.split, part)), 3)))
+        shares[part] = odds / odds.sum(axis=1, keepdims=True)
+    results = {
+        part: plan.task.evaluate(
+            shares[part], plan.task.encode(plan.labels(getattr(plan.split, part)))
+        )
+        for part in ("val", "test")
+    }
+    return Outcome(plan, plan.split, features, solved, results, shares, ())
+
+
+def test_the_report_says_what_was_found(outcome):
+    report = outcome.report("mine", TIMINGS, "headstart fit photos")
+    assert report.run == "mine"
+    assert report.task == "single-label"
+    assert report.classes == ("cat", "dog", "owl")
+    assert report.test == outcome.results["test"].metrics
+    assert report.val == outcome.results["val"].metrics
+    assert report.confusion == outcome.results["test"].confusion
+    assert report.strategy["solver"]["penalty"] == 10.0
+    assert report.split["digest"] == outcome.plan.split.digest
+    assert report.split["n_test"] == len(outcome.split.test)
+    assert report.engine["precision"] == "fp32"
+    assert report.engine["reason"] == "asked for"
+    assert report.engine["agreement"] is None
+    assert report.timings == TIMINGS
+    assert report.findings == ()
+    assert report.backbone["name"] == "timm:test_resnet"
+    assert report.backbone["weights_digest"] == outcome.plan.weights_digest
+    assert report.backbone["licence"] is None
+
+
+def test_all_that_could_not_be_read_is_one_finding(outcome):
+    failed = (Failure("cat/a.jpg", "empty file", 0), Failure("dog/b.jpg", "cut short", 3))
+    report = replace(outcome, failed=failed).report("mine", TIMINGS, "")
+    assert report.failed == (
+        {"name": "cat/a.jpg", "reason": "empty file"},
+        {"name": "dog/b.jpg", "reason": "cut short"},
+    )
+    (finding,) = report.findings
+    assert finding["kind"] == "unreadable"
+    assert finding["files"] == ["cat/a.jpg", "dog/b.jpg"]
+
+
+def test_a_head_that_did_not_converge_is_a_finding(outcome):
+    solved = replace(outcome.solved, penalty=1.0)
+    (finding,) = replace(outcome, solved=solved).report("mine", TIMINGS, "").findings
+    assert (finding["kind"], finding["severity"]) == ("not-converged", "warning")
+    assert "penalty 1 " in finding["message"]
+
+
+def test_agreement_is_counted_on_the_val_images_that_fp32_knows(outcome, tmp_path):
+    val = outcome.split.val
+    digests = [outcome.plan.checked.digests[index] for index in val]
+    reference = Cache(tmp_path / "fp32").store({"what": "fp32"}, (4,), "float32")
+    empty = replace(outcome, features=replace(outcome.features, reference=reference))
+    assert empty.report("mine", TIMINGS, "").engine["agreement"] is None
+    known = 6
+    exact = outcome.features.rows.take(val)[:known]
+    with reference.writer() as writer:
+        writer.add(digests[:known], exact)
+    told = empty.report("mine", TIMINGS, "").engine["agreement"]
+    logits = exact @ outcome.solved.val_weight.T
+    same = logits.argmax(axis=1) == outcome.probabilities["val"][:known].argmax(axis=1)
+    assert told == {"value": pytest.approx(same.mean()), "n": known}
+
+
+def test_every_image_has_one_row_in_the_order_of_the_split(outcome):
+    rows = list(prediction_rows(outcome))
+    split, items = outcome.split, outcome.plan.checked.items
+    assert [row.item for row in rows] == [
+        items[index].name for part in (split.train, split.val, split.test) for index in part
+    ]
+    assert len({row.item for row in rows}) == 72
+    for row in rows:
+        assert row.label == row.item.split("/")[0]
+        assert row.predicted == outcome.plan.task.classes[int(np.argmax(row.probabilities))]
+
+
+def test_mistakes_are_the_wrong_test_images_the_most_confident_first(outcome):
+    found = mistakes(outcome)
+    wrong = [
+        row
+        for row in prediction_rows(outcome)
+        if row.split == "test" and row.label != row.predicted
+    ]
+    assert len(wrong) > SHOWN
+    assert len(found) == SHOWN
+    confident = sorted(wrong, key=lambda row: -max(row.probabilities))
+    assert [mistake.name for mistake in found] == [row.item for row in confident[:SHOWN]]
+    for mistake, row in zip(found, confident, strict=False):
+        assert (mistake.label, mistake.predicted) == (row.label, row.predicted)
+        assert mistake.probability == max(row.probabilities)
+        assert mistake.thumbnail is not None
+        with Image.open(io.BytesIO(mistake.thumbnail)) as image:
+            assert image.size == (48, 48)
+
+
+def test_no_mistakes_are_no_pictures(outcome):
+    labels = outcome.plan.task.encode(outcome.plan.labels(outcome.split.test))
+    perfect = outcome.probabilities | {"test": np.eye(3)[labels]}
+    assert mistakes(replace(outcome, probabilities=perfect)) == []
+
+
+def test_the_environment_names_the_versions_that_are_installed():
+    found = environment()
+    assert found["threads"] >= 1
+    assert found["versions"]["torch"] == version("torch")
+    assert {"headstart", "python", "numpy", "pillow", "scikit-learn", "timm"} <= set(
+        found["versions"]
+    )
