@@ -832,6 +832,7 @@ def test_odd_names_go_through_everything(command, tiny, tmp_path):
         "with space",
         'comma,"quote"',
         "new\nline",
+        "Icon\r",
         "-dash",
         "\N{FIRE}",
         "e\N{COMBINING ACUTE ACCENT}",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sys
 import time
@@ -154,13 +152,13 @@ def scores_table(part: str, metrics: Mapping[str, Metric]) -> list[str]:
 
 def predictions_csv(classes: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
     """Return predictions as CSV: path, label, probability, then one column a class."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "probability", *classes])
+    from headstart.run import csv_text
+
+    lines = [["path", "label", "probability", *classes]]
     for row in rows:
-        shares = (f"{row['probabilities'][name]:.6f}" for name in classes)
-        writer.writerow([row["path"], row["label"], f"{row['probability']:.6f}", *shares])
-    return text.getvalue()
+        shares = [f"{row['probabilities'][name]:.6f}" for name in classes]
+        lines.append([row["path"], row["label"], f"{row['probability']:.6f}", *shares])
+    return csv_text(lines)
 
 
 def cache_table(folder: Path, limit: int, stores: Sequence[StoreInfo]) -> list[str]:

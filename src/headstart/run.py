@@ -18,7 +18,7 @@ from headstart.errors import ModelError, ResourceError, UsageError
 from headstart.files import check_writable, read_json, write_json, write_text
 from headstart.report import Report
 
-__all__ = ["Event", "Log", "Row", "Run", "read_report"]
+__all__ = ["Event", "Log", "Row", "Run", "csv_text", "read_report"]
 
 Event = dict[str, Any]
 _TRIES = 10_000
@@ -115,13 +115,11 @@ class Run:
 
     def write_predictions(self, classes: Sequence[str], rows: Iterable[Row]) -> None:
         """Write predictions.csv: item, split, label, predicted, probability of every class."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["item", "split", "label", "predicted", *classes])
+        lines = [["item", "split", "label", "predicted", *classes]]
         for row in rows:
             shares = [f"{share:.6f}" for share in row.probabilities]
-            writer.writerow([row.item, row.split, row.label, row.predicted, *shares])
-        write_text(self.folder / "predictions.csv", text.getvalue())
+            lines.append([row.item, row.split, row.label, row.predicted, *shares])
+        write_text(self.folder / "predictions.csv", csv_text(lines))
 
     @classmethod
     def open(
@@ -202,6 +200,17 @@ def _among_images(folder: Path, data: Path) -> UsageError:
 def _difference(there: dict[str, Any], spec: dict[str, Any]) -> str:
     changed = [key for key in spec if there.get(key) != spec[key]]
     return f"other {', '.join(changed)}" if changed else "of another version"
+
+
+def csv_text(rows: Iterable[Sequence[str]]) -> str:
+    """Return rows as CSV, with quotes where a field needs them."""
+    text = io.StringIO()
+    plain = csv.writer(text, lineterminator="\n")
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in rows:
+        # Python's csv leaves a carriage return unquoted, and then can't read it.
+        (quoted if any("\r" in field for field in row) else plain).writerow(row)
+    return text.getvalue()
 
 
 def read_report(folder: str | Path) -> Report:

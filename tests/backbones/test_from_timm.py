@@ -113,7 +113,6 @@ def test_cached_weights_of_another_network_are_refused(caches):
     "name",
     [
         "convnextv2_atto.fcmae_ft_in1k",
-        "convnext_tiny.eupe_lvd1689m",
         "regnety_320.seer",
         "vit_base_mci_224.apple_mclip",
     ],

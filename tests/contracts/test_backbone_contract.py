@@ -33,7 +33,7 @@ NETWORKS = {
     "regnetx_002": 64,
     "mobilevit_xxs": 64,
     "levit_128s": None,  # two classifiers; remembers tables
-    "vit_tiny_patch16_dinov3_qkvb": 64,  # tables of positions
+    "vit_small_patch16_dinov3": 64,  # tables of positions
 }
 MORE = {
     "resnet18": 64,
@@ -212,17 +212,17 @@ def photo() -> Image.Image:
         "inception_v3",  # 299 px
         "vit_base_patch16_clip_224.openai",  # means of its own
         "vit_base_patch16_siglip_256",  # squash
-        "vit_base_patch16_sapiens2",  # not square
         "test_resnet",
     ],
 )
-def test_the_input_spec_is_the_zoos_own_preprocessing(name):
+@pytest.mark.parametrize("changes", [{}, {"input_size": (3, 96, 64)}])
+def test_the_input_spec_is_the_zoos_own_preprocessing(name, changes):
     from timm.data import create_transform, resolve_data_config
 
     from headstart.backbones.from_timm import pretrained_config
     from headstart.backbones.preprocess import from_config
 
-    config = pretrained_config(name)
+    config = pretrained_config(name) | changes
     theirs = create_transform(**resolve_data_config({}, pretrained_cfg=config))(photo())
     spec = from_config(config)
     ours = normalise(resize(photo(), spec), spec)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +13,6 @@ import torch
 from PIL import Image
 
 import headstart
-from headstart import cli
 from headstart.data.read import decode
 from headstart.data.transforms import normalise, resize
 from pictures import picture
@@ -111,21 +108,6 @@ def agree(found, expected) -> None:
     assert np.abs(np.array(shares) - [[[*a.probabilities.values()] for a in expected]]).max() < 1e-4
 
 
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Call the command line in this process and return what it prints on stdout."""
-
-    def call(*arguments: object) -> str:
-        monkeypatch.setattr("signal.signal", lambda number, handler: None)
-        monkeypatch.setattr(sys, "argv", ["headstart", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        assert left.value.code == 0
-        return capsys.readouterr().out
-
-    return call
-
-
 def test_there_is_something_to_agree_on(files, expected):
     assert len(files) == 32
     assert len({answer.label for answer in expected}) > 1
@@ -134,9 +116,8 @@ def test_there_is_something_to_agree_on(files, expected):
 
 def test_the_command_line_agrees(run, folder, files, expected, command, tmp_path):
     table = tmp_path / "answers.csv"
-    document = json.loads(
-        command("predict", run, folder, "--json", "--csv", table, "--precision", "fp32")
-    )
+    result = command("predict", run, folder, "--json", "--csv", table, "--precision", "fp32")
+    document = result.document
 
     assert document["failed"] == []
     assert [answer["path"] for answer in document["predictions"]] == [str(file) for file in files]
