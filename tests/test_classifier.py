@@ -87,6 +87,17 @@ def test_an_images_answer_does_not_depend_on_its_neighbours(classifier, paths, a
     assert [twice[0], twice[1], twice[3]] == [answers[3]] * 3
 
 
+def test_the_network_sees_full_batches_or_one_image_alone(classifier, paths):
+    seen = []
+    first = classifier.backbone.blocks[0].module
+    hook = first.register_forward_hook(lambda module, given, out: seen.append(len(given[0])))
+    with hook:
+        classifier.predict(paths[:10])
+        classifier.predict(paths[:2])
+        classifier.predict(paths[0])
+    assert seen == [8, 8, 8, 1]
+
+
 def test_one_image_alone_is_close_to_its_answer_among_many(classifier, paths, answers):
     for number in (0, 11, 19):
         (alone,) = classifier.predict(paths[number])

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from pictures import write_photos
 
 from headstart import cli
+from pictures import write_photos
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

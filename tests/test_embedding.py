@@ -84,6 +84,15 @@ def test_new_images_alone_are_computed(own, tmp_path):
     assert np.array_equal(np.delete(after.features, place, axis=0), before.features)
 
 
+def test_every_batch_is_filled_up(data, tmp_path, monkeypatch):
+    backbone, seen = create_backbone(OPTIONS), []
+    monkeypatch.setattr("headstart.embedding.create_backbone", lambda options: backbone)
+    first = backbone.blocks[0].module
+    with first.register_forward_hook(lambda module, given, out: seen.append(len(given[0]))):
+        embed(data, OPTIONS, cache=Cache(tmp_path / "cache"))
+    assert seen == [8, 8]  # for ten images
+
+
 def test_one_class_is_enough(own):
     shutil.rmtree(own / "dog")
     assert set(embed(own, OPTIONS).labels) == {"cat"}

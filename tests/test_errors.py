@@ -46,6 +46,7 @@ def test_all_names_the_whole_tree() -> None:
 def test_every_error_has_its_own_id_and_no_error_of_ours_exits_as_a_bug() -> None:
     ids = [error.id for error in ours().values()]
     assert len(set(ids)) == len(ids)
+    assert HeadstartError.exit_code == 1
     assert all(e.exit_code != 1 for e in ours().values() if e is not HeadstartError)
 
 

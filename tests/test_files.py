@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart import files
@@ -247,6 +247,7 @@ def test_a_check_of_a_folder_makes_it_and_leaves_nothing(tmp_path, monkeypatch) 
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 
+@settings(deadline=None)
 @given(document=json_values)
 def test_json_comes_back_as_it_was(tmp_path_factory, document) -> None:
     path = tmp_path_factory.getbasetemp() / "document.json"
@@ -284,6 +285,7 @@ def test_text_keeps_the_bytes_of_a_file_name(tmp_path) -> None:
     assert (tmp_path / "names").read_bytes() == os.fsencode(name)
 
 
+@settings(deadline=None)
 @given(
     one=st.lists(st.text() | st.binary(), max_size=4),
     other=st.lists(st.text() | st.binary(), max_size=4),

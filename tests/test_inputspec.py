@@ -4,7 +4,7 @@ import json
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart.errors import UnknownName, UsageError
@@ -27,6 +27,7 @@ specs = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(spec=specs)
 def test_a_spec_comes_back_from_json_as_it_was(spec) -> None:
     assert InputSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec

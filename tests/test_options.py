@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart.errors import UsageError
@@ -80,6 +80,7 @@ def test_mean_and_std_describe_a_file_of_weights(field) -> None:
             Options(weights=FILE, **{field: numbers})
 
 
+@settings(deadline=None)
 @given(st.tuples(*[st.floats(allow_nan=False)] * 3))
 def test_three_numbers_are_read_back(numbers) -> None:
     assert parse_numbers("mean", ",".join(map(repr, numbers))) == numbers
@@ -98,6 +99,7 @@ def test_what_is_not_three_numbers_is_told_with_its_option(text) -> None:
     assert raised.value.field == "split"
 
 
+@settings(deadline=None)
 @given(st.floats(0, 100))
 def test_a_share_is_a_number_or_a_percentage(number) -> None:
     assert parse_share("max-bad", repr(number)) == number

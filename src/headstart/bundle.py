@@ -69,6 +69,7 @@ def save(
 
     folder = Path(folder)
     check_writable(folder)
+    _refuse_foreign(folder)
     name = head_name(backbone)
     document = {
         "format": FORMAT,
@@ -98,6 +99,19 @@ def save(
     names = [name for name in _FILES if (folder / name).exists()]
     digests = {name: file_digest(folder / name) for name in names}
     write_json(folder / MANIFEST, {"format": FORMAT, "files": digests})
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Replace a classifier's files, but never another project's README.md or config.json."""
+    if (folder / "headstart.json").exists():
+        return
+    for name in _FILES:
+        if (folder / name).exists():
+            raise ModelError(
+                f"{folder} holds a {name} that is not a classifier's; it was left as it is.",
+                field=str(folder),
+                hint="Name another folder, or an empty one.",
+            )
 
 
 def head_name(backbone: Backbone) -> str:

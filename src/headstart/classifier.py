@@ -131,6 +131,8 @@ class Classifier:
         Raises:
             BadImage: An image can't be read, and ``errors`` is ``raise``.
         """
+        if errors not in ("raise", "skip"):
+            raise UsageError(f"errors must be 'raise' or 'skip', not {errors!r}.", field="errors")
         sources = _sources(images)
         features, kept, failed = self._features(sources, errors, progress)
         rows = self.probabilities(features)

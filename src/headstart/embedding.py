@@ -35,7 +35,7 @@ class Embedding:
     Attributes:
         features: (n, D) float32.
         names: Path of each, relative to the data.
-        labels: Class of each.
+        labels: Class of each; "" where the data has none.
         failed: The images that could not be read.
     """
 
@@ -93,7 +93,7 @@ def embed(
     """Compute, or remember, the features of every image of a data set.
 
     Args:
-        data: A folder of class folders, or the name of a data set.
+        data: A folder of class folders or of plain images, or the name of a data set.
         options: The network, the input and the device; the rest is not used.
         cache: Where features are remembered; the user's cache by default.
         progress: Called with (done, total) images to compute.
@@ -103,7 +103,7 @@ def embed(
     """
     cache = cache or Cache()
     path = first_path(pick_device(options.device), options.precision, options.batch_size)
-    dataset = open_dataset(data, min_classes=1)
+    dataset = open_dataset(data, min_classes=0)
     checked = check(dataset, FileMemory(cache.files), max_bad=options.max_bad, progress=None)
     items = checked.items
     features = extract(

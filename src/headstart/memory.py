@@ -45,9 +45,17 @@ class FileMemory:
                         known[keys[key]] = json.loads(facts)
         return known
 
-    def remember(self, facts: Mapping[Path, Mapping[str, Any]]) -> None:
-        """Remember facts (plain JSON types) of files as they are now."""
-        settled = time.time_ns() - _SETTLED_NS
+    def remember(
+        self, facts: Mapping[Path, Mapping[str, Any]], *, since: int | None = None
+    ) -> None:
+        """Remember facts about files.
+
+        Args:
+            facts: Plain JSON types by file.
+            since: When the first of the files was looked at, as ``time.time_ns()``; now if not
+                given. What changed later, or shortly before, is not remembered.
+        """
+        settled = (time.time_ns() if since is None else since) - _SETTLED_NS
         rows = []
         for path, values in facts.items():
             state = _state(path)

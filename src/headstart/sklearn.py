@@ -8,6 +8,7 @@ folds of a cross-validation compute each image once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -81,6 +82,8 @@ class ImageFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             BadImage: An image can't be read.
         """
         check_is_fitted(self)
+        if isinstance(X, str | Path):
+            raise DataError("X must be a sequence of images, not one path.", field="X")
         sources = [str(x) if isinstance(x, np.str_) else x for x in X]
         features = extract(
             self.backbone_,

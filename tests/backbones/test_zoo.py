@@ -52,7 +52,7 @@ def test_near_names_are_offered():
 
 
 @pytest.mark.parametrize(
-    "name", ["timm:", "timm:hf-hub:org/model", "timm:local-dir:/tmp", "timm:tv_resnet50", ""]
+    "name", ["timm:", "timm:hf-hub:org/model", "timm:local-dir:folder", "timm:tv_resnet50", ""]
 )
 def test_nothing_but_listed_names_is_made(name):
     unknown(name)

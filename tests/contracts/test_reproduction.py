@@ -19,8 +19,6 @@ from headstart.cache import Cache
 from headstart.files import file_digest, read_json
 from pictures import write_photos
 
-OPTIONS = {"precision": "fp32", "batch_size": 8}
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
@@ -89,11 +87,11 @@ def test_what_else_the_cache_holds_changes_nothing(first, data, tmp_path):
     assert weights(part_warm.folder) == weights(first)
 
 
-def test_the_place_of_the_data_changes_nothing(data, tmp_path):
+def test_the_place_of_the_data_changes_nothing(data, small, tmp_path):
     shutil.copytree(data, tmp_path / "elsewhere" / "photos")
     folders = []
     for number, place in enumerate((data, tmp_path / "elsewhere" / "photos")):
-        fitted = headstart.fit(place, tmp_path / str(number), **OPTIONS)
+        fitted = headstart.fit(place, tmp_path / str(number), **small)
         folders.append(fitted.folder)
     assert weights(folders[0]) == weights(folders[1])
     assert (
@@ -101,7 +99,7 @@ def test_the_place_of_the_data_changes_nothing(data, tmp_path):
     )
 
 
-def test_chance_drawn_elsewhere_changes_nothing(data, tmp_path):
+def test_chance_drawn_elsewhere_changes_nothing(data, small, tmp_path):
     folders = []
     for seed in (1, 2):
         random.seed(seed)
@@ -109,21 +107,21 @@ def test_chance_drawn_elsewhere_changes_nothing(data, tmp_path):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             before = torch.get_rng_state()
-            fitted = headstart.fit(data, tmp_path / str(seed), **OPTIONS)
+            fitted = headstart.fit(data, tmp_path / str(seed), **small)
             assert torch.equal(torch.get_rng_state(), before)
         folders.append(fitted.folder)
     assert weights(folders[0]) == weights(folders[1])
 
 
-def test_another_seed_is_another_split_and_other_weights(data, tmp_path):
-    runs = [headstart.fit(data, tmp_path / str(seed), **OPTIONS, seed=seed) for seed in (0, 1)]
+def test_another_seed_is_another_split_and_other_weights(data, small, tmp_path):
+    runs = [headstart.fit(data, tmp_path / str(seed), **small, seed=seed) for seed in (0, 1)]
     assert runs[0].report.split["digest"] != runs[1].report.split["digest"]
     assert weights(runs[0].folder) != weights(runs[1].folder)
 
 
-def test_a_run_that_is_done_is_not_done_again(data, tmp_path):
-    folder = headstart.fit(data, tmp_path / "run", **OPTIONS).folder
+def test_a_run_that_is_done_is_not_done_again(data, small, tmp_path):
+    folder = headstart.fit(data, tmp_path / "run", **small).folder
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    again = headstart.fit(data, tmp_path / "run", **OPTIONS)
+    again = headstart.fit(data, tmp_path / "run", **small)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     assert again.folder == folder

@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart.errors import UsageError
@@ -124,6 +124,7 @@ patterns = st.sampled_from(
 rate_lists = st.lists(st.builds(Rate, patterns, st.none() | st.floats(1e-6, 1.0)), max_size=6)
 
 
+@settings(deadline=None)
 @given(first=rate_lists, later=rate_lists)
 def test_every_parameter_has_one_rate_and_later_patterns_change_none(first, later) -> None:
     covering = [*first, Rate("head", 0.1), Rate("stage:0..-1", None)]
@@ -178,6 +179,7 @@ phases = st.builds(Phase, st.lists(rates, max_size=4).map(tuple), st.builds(Solv
 strategies = st.builds(Strategy, st.text(), st.lists(phases, min_size=1, max_size=3).map(tuple))
 
 
+@settings(deadline=None)
 @given(strategy=strategies)
 def test_a_strategy_comes_back_from_json_as_it_was(strategy) -> None:
     document = json.dumps(strategy.to_dict(), allow_nan=False)

@@ -7,10 +7,10 @@ byte of it is interpreted, whatever its name.
 
 from __future__ import annotations
 
-import pickle
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -89,7 +89,7 @@ def _read_torch(path: Path, *, archive: bool) -> Any:
             )
         with path.open("rb") as file:  # given a path, torch.load goes by the file's name
             return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         raise UnsafeFile(
             f"{path} holds more than tensors, and reading that could run code; it was refused.",
             field=str(path),

@@ -7,6 +7,7 @@ fails there is judged by the same rule, :func:`judge_failures`.
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -155,16 +156,17 @@ def _facts(
     }
     new = [path for path in paths if path not in facts]
     learnt: dict[Path, dict[str, Any]] = {}
+    start = time.time_ns()
     for path, fact in zip(new, in_threads(_look_at, new), strict=True):
         facts[path] = fact
         if isinstance(fact, dict):
             learnt[path] = fact
         if len(learnt) == _REMEMBERED:
-            memory.remember(learnt)
+            memory.remember(learnt, since=start)
             learnt = {}
         if progress is not None:
             progress(len(facts), len(paths))
-    memory.remember(learnt)
+    memory.remember(learnt, since=start)
     return facts
 
 

@@ -38,7 +38,8 @@ def open_dataset(data: str | Path, *, min_classes: int = 2) -> Dataset:
     Args:
         data: A folder of class folders, or the name of a known set (``elpv``). A folder that has
             such a name is meant by ``./elpv`` or by a ``Path``.
-        min_classes: The least number of classes: 2 to learn from, 1 to evaluate on.
+        min_classes: The least number of classes: 2 to learn from, 1 to evaluate on, 0 where labels
+            are not needed: images without class folders then have the label "".
 
     Raises:
         UnknownName: There is neither a folder nor a set of that name.
@@ -75,8 +76,10 @@ def _from_folder(root: Path, min_classes: int) -> Dataset:
     folders = {part: _class_folders(folder) for part, folder in parts.items()}
     learnt = {name for part in folders if part in (None, "train") for name in folders[part]}
     classes = sorted(learnt or set().union(*folders.values()))
-    if len(classes) < min_classes:
-        raise _too_few(root, classes, parts.values())
+    if not classes and not min_classes and (images := list_images([root])):
+        return _unlabelled(root, images)
+    if len(classes) < max(min_classes, 1):
+        raise _too_few(root, classes, parts.values(), max(min_classes, 1))
     for part, held in folders.items():
         if extra := sorted(set(held) - set(classes)):
             raise _unlearnt(root, str(part), extra, classes, sorted(held))
@@ -92,6 +95,12 @@ def _from_folder(root: Path, min_classes: int) -> Dataset:
     notes += _left_out(parts.values(), classes, others)
     items.sort(key=lambda item: item.name)
     return Dataset(root.resolve().name or "data", root, tuple(items), tuple(classes), tuple(notes))
+
+
+def _unlabelled(root: Path, images: Sequence[Path]) -> Dataset:
+    items = [Item(path, path.relative_to(root).as_posix(), "", None) for path in images]
+    items.sort(key=lambda item: item.name)
+    return Dataset(root.resolve().name or "data", root, tuple(items), ("",))
 
 
 def _class_folders(folder: Path) -> dict[str, Path]:
@@ -190,13 +199,13 @@ def _unknown(data: str | Path) -> UnknownName:
     return UnknownName("folder or data set", str(data), _NAMED, field="data", hint=hint)
 
 
-def _too_few(root: Path, classes: Sequence[str], parts: Iterable[Path]) -> DataError:
+def _too_few(root: Path, classes: Sequence[str], parts: Iterable[Path], least: int) -> DataError:
     parts = list(parts)
     images = sum(is_image(path) for folder in parts for path in files_in(folder))
     if classes:
-        found = f"found 1 class ({classes[0]}); need 2+"
+        found = f"found 1 class ({classes[0]}); need {least}+"
     elif images:
-        found = f"found {images} images but no class folder; need 2+"
+        found = f"found {images} images but no class folder; need {least}+"
     else:
         found = "found no image"
     hint = _layout(root)

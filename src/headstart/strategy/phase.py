@@ -46,8 +46,8 @@ class Rate:
     """A learning rate for the parameters that ``pattern`` matches; None freezes them.
 
     A pattern is ``head``; ``stage:2``, ``stage:-1`` or ``stage:0..2`` (both ends included, counted
-    over the stages with parameters); ``@norm`` or ``@bias``; or a dotted prefix of block or
-    parameter names.
+    over the stages with parameters); ``@norm`` or ``@bias``; or a dotted prefix of the backbone's
+    block or parameter names.
     """
 
     pattern: str

@@ -105,12 +105,13 @@ def pick_device(name: str = "auto") -> str:
 
 
 def processor(device: str) -> str:
-    """Name the processor as far as it changes numbers: the GPU's name, or the CPU's vector set."""
+    """Name the processor as far as it changes numbers: the GPU, or the CPU's instructions."""
     if device.startswith("cuda"):
         return f"cuda {torch.cuda.get_device_name(device)}"
     if device == "mps":
         return f"mps {platform.machine()}"
-    return f"cpu {platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    bf16 = bf16_support("cpu") or "no bf16"
+    return f"cpu {platform.machine()} {torch.backends.cpu.get_cpu_capability()} {bf16}"
 
 
 def bf16_support(device: str) -> str | None:

@@ -105,6 +105,7 @@ class Model(nn.Module):
                     module
                     for module in block.module.modules()
                     if isinstance(module, nn.modules.batchnorm._BatchNorm)
+                    and module.affine
                     and not any(parameter.requires_grad for parameter in module.parameters())
                 ]
         for name, parameter in self.head.named_parameters():

@@ -60,6 +60,7 @@ class Solved:
         steps: The grid as far as it was walked.
         chosen_by: What chose the penalty, in words.
         fitted_on: How many images the final head was solved on.
+        converged: Whether every fit at the chosen penalty converged.
     """
 
     weight: npt.NDArray[np.float32]
@@ -70,11 +71,7 @@ class Solved:
     steps: tuple[Step, ...]
     chosen_by: str
     fitted_on: int
-
-    @property
-    def converged(self) -> bool:
-        """Whether every fit at the chosen penalty converged."""
-        return all(step.converged for step in self.steps if step.penalty == self.penalty)
+    converged: bool
 
     def to_dict(self) -> dict[str, Any]:
         """Return the choice, without the weights, as plain JSON types."""
@@ -137,7 +134,13 @@ def _solve(
     if best is None:
         best = _Fit(train, balanced).at(penalty).linear()
     both = (np.concatenate([features, val[0]]), np.concatenate([labels, val[1]]))
-    weight, bias = _Fit(both, balanced).at(penalty).linear() if len(val[1]) else best
+    converged = all(step.converged for step in steps if step.penalty == penalty)
+    if len(val[1]):
+        last = _Fit(both, balanced).at(penalty)
+        weight, bias = last.linear()
+        converged = converged and last.converged
+    else:
+        weight, bias = best
     return Solved(
         weight=weight.astype(np.float32),
         bias=bias.astype(np.float32),
@@ -147,6 +150,7 @@ def _solve(
         steps=steps,
         chosen_by=chosen_by,
         fitted_on=len(both[1]),
+        converged=converged,
     )
 
 
