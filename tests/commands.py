@@ -49,13 +49,19 @@ def words(*arguments: object) -> list[str]:
     return ["headstart", *map(str, arguments)]
 
 
-def start(*arguments: object, environment: dict[str, str] | None = None, **options: Any):
-    """Start the installed command in a process of its own, its streams piped."""
+def start(
+    *arguments: object,
+    environment: dict[str, str] | None = None,
+    streams: tuple[Any, Any] = (subprocess.PIPE, subprocess.PIPE),
+    **options: Any,
+) -> subprocess.Popen[str]:
+    """Start the installed command in a process of its own, stdout and stderr piped."""
     program = Path(sys.executable).with_name("headstart")
+    out, err = streams
     return subprocess.Popen(
         [program, *words(*arguments)[1:]],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=out,
+        stderr=err,
         stdin=subprocess.DEVNULL,
         text=True,
         env=os.environ | (environment or {}),

@@ -45,7 +45,7 @@ LIGHT = (
 HEAVY = ("torch", "numpy", "timm", "sklearn", "PIL")
 
 # Tests that are not those of one module, and the folder of those that go through many.
-ACROSS = {"test_docs", "test_faults", "test_house"}
+ACROSS = {"test_docs", "test_faults", "test_golden", "test_house", "test_real_data"}
 CONTRACTS = TESTS / "contracts"
 # Modules of plain data, with nothing in them to test.
 PLAIN = {"data.items"}

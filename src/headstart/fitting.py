@@ -248,9 +248,8 @@ def _by_part(
         indices: tuple[int, ...] = getattr(split, part)
         values[part] = features.rows.take([row_of[index] for index in indices])
         labels[part] = plan.task.encode(plan.labels(indices))
-    gone = [
-        name for label, name in enumerate(plan.task.classes) if label not in set(labels["train"])
-    ]
+    learnt = set(labels["train"].tolist())
+    gone = [name for label, name in enumerate(plan.task.classes) if label not in learnt]
     if gone or not len(labels["test"]):
         what = f"no readable training image of {', '.join(gone)}" if gone else "no test image"
         raise DataError(f"After the unreadable images were left out, there is {what}.")

@@ -136,6 +136,25 @@ def test_a_saved_tensor_used_twice_ties_what_is_between():
     assert [piece.whole for piece in pieces(network)] == [True, False, True]
 
 
+def test_what_a_module_makes_of_a_table_is_made_once():
+    """Its weights have one place, and its dropout draws once, as in the network."""
+
+    def function(module, x):
+        bias = module.bias(module.tables.angles)
+        return module.b(module.a(x) + bias) + F.dropout(bias, 0.5, module.training)
+
+    network = Once(function, a=nn.ReLU(), b=nn.ReLU())
+    network.bias = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
+    network.tables = nn.Module()
+    network.tables.register_buffer("angles", torch.ones(4), persistent=False)
+    line = pieces(network.train())
+    assert [piece.name for piece in line] == ["a", "bias"]
+    torch.manual_seed(0)
+    expected = network(torch.ones(2, 4))
+    torch.manual_seed(0)
+    assert torch.equal(run(line, torch.ones(2, 4)), expected)
+
+
 def test_a_module_that_owns_a_buffer_it_reads_is_not_cut():
     network = Once(lambda m, x: m.a(x) + m.offset, a=nn.ReLU())
     network.register_buffer("offset", torch.ones(2))

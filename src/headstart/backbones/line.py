@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from headstart.backbones.trace import Untraceable, trace
+from headstart.backbones.trace import MODE, Untraceable, trace
 
 __all__ = ["Piece", "pieces"]
 
@@ -66,9 +66,10 @@ class _Segment:
 def _segments(graph: fx.Graph, saved: set[str]) -> list[_Segment]:
     """Cut the graph's nodes, in order, wherever one value is alive.
 
-    What does not depend on the input is no value of the line. Where it reads a saved tensor it
-    stands before its first use and stays alive until its last, so that the tensor has one place;
-    otherwise (a table of positions) it is made anew in each segment that uses it.
+    What does not depend on the input is no value of the line. Where it reads a saved tensor, or
+    could draw random numbers, it stands before its first use and stays alive until its last, so
+    that it has one place; otherwise (a table of positions) it is made anew in each segment that
+    uses it.
     """
     source = next(node for node in graph.nodes if node.op == "placeholder")
     output = next(node for node in graph.nodes if node.op == "output")
@@ -91,11 +92,15 @@ def _segments(graph: fx.Graph, saved: set[str]) -> list[_Segment]:
 
 def _line(source: fx.Node, output: fx.Node, saved: set[str]) -> list[fx.Node]:
     moving = {source}  # depends on the input
-    fixed: set[fx.Node] = set()  # does not, but reads a saved tensor
+    fixed: set[fx.Node] = set()  # does not, but reads a saved tensor or may draw random numbers
     for node in source.graph.nodes:
         if moving.intersection(node.all_input_nodes):
             moving.add(node)
-        elif node.target in saved or fixed.intersection(node.all_input_nodes):
+        elif (
+            node.op == "call_module"
+            or node.target in saved
+            or any(used in fixed or used.target == MODE for used in node.all_input_nodes)
+        ):
             fixed.add(node)
     line: list[fx.Node] = []
     for node in source.graph.nodes:

@@ -25,9 +25,9 @@ import torch
 from torch import fx, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-__all__ = ["Untraceable", "trace", "training_mode"]
+__all__ = ["MODE", "Untraceable", "trace", "training_mode"]
 
-_MODE = "training"  # a get_attr node with this target reads the module's own mode
+MODE = "training"  # a get_attr node with this target reads the module's own mode
 _CONSTANT = "_constant"
 Constants = dict[str, torch.Tensor]
 Pair = tuple[Any, Any]  # of a value for the shorter batch, and for the longer one
@@ -97,7 +97,7 @@ def _follow_mode(training: fx.Graph, inference: fx.Graph) -> fx.Graph:
     if [(n.op, n.target) for n in training.nodes] != [(n.op, n.target) for n in inference.nodes]:
         raise Untraceable("the forward does different things in training and inference")
     with training.inserting_before(next(iter(training.nodes))):
-        mode = training.create_node("get_attr", _MODE)
+        mode = training.create_node("get_attr", MODE)
     for node, other in zip(list(training.nodes)[1:], inference.nodes, strict=True):
         values = iter(_leaves(other))
 
