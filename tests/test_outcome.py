@@ -47,7 +47,7 @@ def outcome(plan, tmp_path) -> Outcome:
     weight = draw.normal(size=(3, 4)).astype(np.float32)
     bias = np.zeros(3, dtype=np.float32)
     steps = (Step(10.0, 0.5, 9, True), Step(1.0, 0.7, 9, False))
-    solved = Solved(weight, bias, weight, bias, 10.0, steps, "log loss on val", 36)
+    solved = Solved(weight, bias, weight, bias, 10.0, steps, "log loss on val", 36, converged=True)
     shares = {}
     for part in ("train", "val", "test"):
         odds = np.exp(2 * draw.normal(size=(len(getattr(plan.split, part)), 3)))
@@ -95,7 +95,7 @@ def test_all_that_could_not_be_read_is_one_finding(outcome):
 
 
 def test_a_head_that_did_not_converge_is_a_finding(outcome):
-    solved = replace(outcome.solved, penalty=1.0)
+    solved = replace(outcome.solved, penalty=1.0, converged=False)
     (finding,) = replace(outcome, solved=solved).report("mine", TIMINGS, "").findings
     assert (finding["kind"], finding["severity"]) == ("not-converged", "warning")
     assert "penalty 1 " in finding["message"]

@@ -129,7 +129,7 @@ def test_a_file_of_weights_gives_its_network(cache, command, tmp_path, monkeypat
     assert "assumed the zoo's own" in result.err
     report = json.loads((out / "report.json").read_text())
     assert report["backbone"]["name"] == "timm:mobilenetv2_100"
-    assert "260 of 260 tensors matched" in report["backbone"]["weights"]
+    assert "312 of 312 tensors matched" in report["backbone"]["weights"]
     assert report["test"]["accuracy"]["value"] > 0.6  # by chance it would be 0.17
     wrong = [*options[:1], "timm:resnet18", *options[2:]]
     message = command("fit", data, *wrong).refusal(4)
