@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 from PIL import Image
 
 from headstart.metrics import evaluate
 from headstart.report import Mistake, Report, thumbnail
+from headstart.strategy.phase import Train
+
+SOLVER = {
+    "penalty": 0.1,
+    "chosen_by": "log loss on val (120 images)",
+    "fitted_on": 2120,
+    "steps": [[30000.0, 0.7, 9, True]] * 4,
+}
+SOLVE_PHASE = {
+    "rates": [["head", 0.001], ["stage:0..-1", None]],
+    "augment": "none",
+    "symmetry": "flip",
+    "solve": {"penalties": [30000.0, 0.1]},
+}
 
 
 def report(classes=("defective", "functional"), n=120, *, skill=2.0, seed=0, **changes) -> Report:
@@ -21,20 +35,10 @@ def report(classes=("defective", "functional"), n=120, *, skill=2.0, seed=0, **c
         run="cells-feature-extraction-0",
         task="single-label",
         backbone={"name": "bundled:tiny", "licence": "Apache-2.0", "weights_digest": "a1" * 32},
-        strategy={
-            "name": "feature-extraction",
-            "phases": [
-                {
-                    "rates": [["head", 0.001], ["stage:0..-1", None]],
-                    "fit": {"solve": {"penalties": [30000.0, 0.1]}},
-                }
-            ],
-            "solver": {
-                "penalty": 0.1,
-                "steps": [[30000.0, 0.7, 9, True]] * 4,
-                "chosen_by": "log loss on val (120 images)",
-            },
-        },
+        strategy={"name": "feature-extraction", "weights": "pretrained", "backbone": None}
+        | {"phases": [SOLVE_PHASE], "head": "linear", "solver": SOLVER},
+        training=(solved(),),
+        parameters={"trainable": 2562, "total": 3_373_570},
         split={"digest": "b2" * 32, "n_train": 2000, "n_val": n, "n_test": n},
         classes=tuple(classes),
         val=val.metrics,
@@ -70,6 +74,75 @@ def predictions(n_classes, n, skill, seed):
     labels = rng.integers(0, n_classes, n)
     odds = np.exp(rng.normal(size=(n, n_classes)) + skill * np.eye(n_classes)[labels])
     return odds / odds.sum(axis=1, keepdims=True), labels
+
+
+def solved(phase=1, accuracy=0.9, **changes) -> dict:
+    """Return the record of a solved phase."""
+    val = None if accuracy is None else {"accuracy": accuracy}
+    return {"phase": phase, "kind": "solve", "val": val, **SOLVER} | changes
+
+
+def trained(phase=1, n=3, *, groups=("blocks.6+head",), rate=3e-4, best=-1, val=True, **changes):
+    """Return the record of a trained phase: ``n`` epochs, and a start where it is not the first.
+
+    Args:
+        phase: Its number.
+        n: How many epochs it took.
+        groups: What learns; each at half the rate of the one before.
+        rate: Of the first group.
+        best: The epoch that was kept, from the end as in a list; None keeps the last.
+        val: Whether there is a val set.
+        **changes: Other entries, or other values.
+    """
+    names = [f"{group}{kind}" for group in groups for kind in ("", " (no decay)")]
+    epochs = [_epoch(names, rate, e, n, val) for e in range(int(phase == 1 or not val), n + 1)]
+    kept = epochs[best]["epoch"] if epochs and val and best is not None else None
+    return {
+        "phase": phase,
+        "kind": "train",
+        "epochs": epochs,
+        "kept": "last epoch" if kept is None else f"epoch {kept}, best log_loss",
+        "best_epoch": kept,
+        "monitor": "log_loss",
+        "stopped": None,
+        "parts": 1,
+        "images_at_once": 32,
+        "precision": "fp32",
+        "views": 8,
+        "boundary": 12,
+        "seconds": 120.5,
+    } | changes
+
+
+def _epoch(names, rate, epoch, n, val):
+    done = epoch / n
+    loss = 0.3 + 0.9 * 0.2**done
+    judged = dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1"), 1 - 0.4 * 0.1**done)
+    judged |= {"log_loss": loss - 0.2 * done + 0.3 * done**4, "ece": 0.05}
+    return {
+        "epoch": epoch,
+        "loss": loss if epoch else None,
+        "val": judged if val else None,
+        "rates": {name: rate / 2 ** (i // 2) * (1 - 0.9 * done) for i, name in enumerate(names)},
+        "seconds": 3.1,
+    }
+
+
+def training(*records, **changes) -> Report:
+    """Make the report of a run with these phases."""
+    settings = asdict(Train(epochs=20, monitor="log_loss", views=8))
+    phase = {"rates": [["head", 3e-4], ["stage:-1", 3e-4], ["stage:0..-1", None]]}
+    phase |= {"augment": "light", "symmetry": "flip", "train": settings}
+    phases = [SOLVE_PHASE if record["kind"] == "solve" else phase for record in records]
+    strategy = {
+        "name": "some-strategy",
+        "weights": "pretrained",
+        "backbone": None,
+        "head": "linear",
+    }
+    parameters = {"trainable": 1_020_162, "total": 3_373_570}
+    made = {"strategy": strategy | {"phases": phases}, "parameters": parameters}
+    return report(**(made | {"training": records} | changes))
 
 
 def mistake(name="a/1.jpg", label="defective", predicted="functional", probability=0.9) -> Mistake:

@@ -90,6 +90,44 @@ def test_what_is_loaded_is_what_was_saved_bit_by_bit(vit, saved):
     assert np.array_equal(loaded.embed(PICTURES), vit.embed(PICTURES))
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        "linear",
+        "linear,dropout=0.2",
+        "mlp:16",
+        "mlp:16/8,dropout=0.5/0.3/0.1",
+        "mlp:8,dropout=0/0.25",
+    ],
+)
+@pytest.mark.parametrize("average", ["none", "flip", "square"])
+def test_a_head_of_any_form_and_its_average_survive(form, average, vit, tmp_path):
+    head = vit.task.head(vit.backbone.feature_dim, form, seed=3)
+    classifier = Classifier(vit.backbone, head.eval(), vit.task, vit.path, average=average)
+    folder = classifier.save(tmp_path / "model")
+    loaded = load(folder)
+
+    assert str(loaded.head) == str(classifier.head)
+    assert not loaded.head.training
+    own, read = classifier.head.state_dict(), loaded.head.state_dict()
+    assert list(own) == list(read)
+    assert all(torch.equal(own[name], read[name]) for name in own)
+    assert loaded.average == average
+    assert np.array_equal(loaded.predict_proba(PICTURES), classifier.predict_proba(PICTURES))
+    assert (folder / "config.json").exists() == form.startswith("linear")
+    again = load(folder).save(tmp_path / "again")
+    assert (again / "MANIFEST.json").read_bytes() == (folder / "MANIFEST.json").read_bytes()
+
+
+def test_a_head_with_layers_replaces_a_linear_one_and_its_config(vit, tmp_path):
+    folder = vit.save(tmp_path / "model")
+    head = vit.task.head(vit.backbone.feature_dim, "mlp:4", seed=3)
+    Classifier(vit.backbone, head.eval(), vit.task, vit.path).save(folder)
+    assert not (folder / "config.json").exists()
+    assert "config.json" not in read_json(folder / "MANIFEST.json")["files"]
+    assert load(folder).head[0].out_features == 4
+
+
 def test_a_finished_run_loads_by_its_folder_and_by_the_model_folder_in_it(run, classifier):
     inner = load(str(run / "model"))
     assert inner.predict(PICTURES) == classifier.predict(PICTURES)
@@ -289,6 +327,9 @@ def test_weights_that_do_not_fit_are_named_and_not_cast(change, found, folder):
         {"task": {"name": "single-label"}},
         {"path": {"device": "cpu"}},
         {"head": {}},
+        {"head": {"kind": "forest", "name": "head"}},
+        {"head": {"kind": "mlp:0", "name": "head"}},
+        {"average": "circle"},
         {"origin": None},
     ],
     ids=str,
@@ -436,6 +477,12 @@ def check_timm(ours: Classifier, folder: Path) -> None:
 
 def test_timm_gives_the_same_logits_for_the_bundled_network(run, classifier):
     check_timm(classifier, run / "model")
+
+
+def test_timm_gives_the_same_logits_behind_a_head_with_dropout(vit, tmp_path):
+    head = vit.task.head(vit.backbone.feature_dim, "linear,dropout=0.4", seed=3).eval()
+    ours = Classifier(vit.backbone, head, vit.task, vit.path)
+    check_timm(ours, ours.save(tmp_path / "model"))
 
 
 def test_timm_gives_the_same_logits_for_a_transformer_of_another_size(vit, saved):

@@ -11,6 +11,7 @@ from headstart.card import model_card
 from headstart.metrics import Metric
 from headstart.run import read_report
 from reports import report as make_report
+from reports import solved, trained, training
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +29,8 @@ def test_a_card_names_classes_network_images_and_results(report):
         "feature-extraction",
         "50 train, 11 val, 11 test",
         report.split["digest"][:12],
-        "chosen by log loss in 5-fold cross-validation on train",
-        "solved on all\n  61 images",
+        "chosen by log loss in 5-fold cross-validation on train; then solved on all\n  61 images",
+        f"{report.parameters['trainable']:,} of {report.parameters['total']:,} parameters learnt",
         "fp32 on cpu (asked for)",
         "headstart.load(",
         "MANIFEST.json",
@@ -60,11 +61,29 @@ def test_the_card_of_a_run_lies_beside_its_model(tiny_run, report):
 def test_names_of_classes_stand_as_they_are():
     odd = ("a|b", "line\nbreak", "\N{SNOWMAN}")
     made = make_report(odd)
-    solver = made.strategy["solver"] | {"fitted_on": 5}
-    made = replace(
-        made,
-        strategy=made.strategy | {"solver": solver},
-        backbone=made.backbone | {"weights": "from a file"},
-    )
+    made = replace(made, backbone=made.backbone | {"weights": "from a file"})
     card = model_card(made, for_timm=False)
     assert all(name in card for name in odd)
+
+
+def test_a_trained_classifier_tells_its_phases_and_what_was_kept():
+    made = training(solved(), trained(2, 8, best=5), trained(3, 2, val=False))
+    made = replace(made, backbone=made.backbone | {"weights": "ImageNet"})
+    card = model_card(made, for_timm=False)
+    assert "some-strategy, in 3 phases at most 1,020,162 of 3,373,570 parameters learnt" in card
+    assert "- Phase 1: penalty 0.1, chosen by log loss on val (120 images)\n" in card
+    assert "- Phase 2: kept epoch 5, best log loss on val\n- Phase 3: kept the last epoch\n" in card
+    assert "then solved on all" not in card
+
+
+def test_a_resume_with_force_is_told(report):
+    message = "The run was resumed with --force although its data had changed: data.n: was 3."
+    forced = {
+        "kind": "forced",
+        "severity": "warning",
+        "files": [],
+        "message": message,
+        "hint": "Fit again.",
+    }
+    assert f"\n- {message}\n" in model_card(replace(report, findings=(forced,)), for_timm=False)
+    assert "--force" not in model_card(report, for_timm=False)

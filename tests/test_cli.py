@@ -27,7 +27,6 @@ from commands import start, tree, without
 from headstart import __version__
 from headstart.cache import Cache
 from headstart.metrics import Metric
-from headstart.strategy import phase, presets
 from pictures import picture, write_photos
 
 METRICS = ["accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece"]
@@ -51,6 +50,8 @@ DOCUMENT = {  # as DESIGN.md and docs/report.md have it
     "task",
     "backbone",
     "strategy",
+    "training",
+    "parameters",
     "split",
     "classes",
     "val",
@@ -76,7 +77,8 @@ OPTIONS = {
     *("--out", "--backbone", "--weights", "--mean", "--std", "--strategy", "--size", "--resize"),
     *("--split", "--limit", "--limit-per-class", "--class-weights", "--seed", "--device"),
     *("--precision", "--batch-size", "--max-bad", "--min", "--allow-noncommercial"),
-    *("--dry-run", "--json", "--debug"),
+    *("--head", "--epochs", "--lr", "--augment", "--symmetry", "--average", "--views", "--train"),
+    *("--split-seed", "--save-minutes", "--dry-run", "--json", "--debug"),
 }
 
 
@@ -689,15 +691,136 @@ def test_weights_come_from_the_file(command, photos, tiny, tmp_path):
 
 
 def test_the_strategy_decides_what_is_solved(command, photos, tiny, tmp_path, monkeypatch):
-    def strong():
-        rates = (phase.Rate("head", 1e-3), phase.Rate("stage:0..-1", None))
-        return phase.Strategy("strong", (phase.Phase(rates, phase.Solve((123.0,))),))
-
-    monkeypatch.setitem(presets._PRESETS, "strong", strong)
+    file = tmp_path / "strong.toml"
+    file.write_text(
+        """
+        [[phases]]
+        rates = [["head", 0.001], ["stage:0..-1", "frozen"]]
+        solve = { penalties = [123.0] }
+        """
+    )
     monkeypatch.chdir(tmp_path)
-    document = command("fit", photos, *tiny, "--strategy", "strong", "--json").document
+    document = command("fit", photos, *tiny, "--strategy", file, "--json").document
     assert document["strategy"]["solver"]["penalty"] == 123.0
     assert (tmp_path / "runs" / "photos-strong-0").is_dir()
+
+
+# Training
+
+
+TUNED = ("--strategy", "last-blocks:1", "--epochs", "1", "--size", "32", "--batch-size", "16")
+
+
+def test_a_fit_that_trains_from_end_to_end(command, photos, tiny, tmp_path):
+    out = tmp_path / "run"
+    result = command("fit", photos, "--out", out, *tiny, *TUNED)
+    assert result.code == 0, result.err
+    talk = result.err
+    for text in (
+        *("phase 1 solve the head", "phase 2 train", "remembered blocks: 1 epochs of 50 images"),
+        *("penalty", "phase 2: training", "epoch   1  loss", "kept", "evaluating"),
+    ):
+        assert text in talk, text
+    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert files >= RUN_FILES
+    assert not any("checkpoint" in name for name in files)
+    report = json.loads((out / "report.json").read_text())
+    assert report["strategy"]["name"] == "last-blocks:1"
+    assert [record["kind"] for record in report["training"]] == ["solve", "train"]
+    assert report["parameters"]["trainable"] < report["parameters"]["total"]
+    predicted = command("predict", out, photos / "cat" / "0.jpg", "--json").document
+    assert predicted["predictions"][0]["label"] in ("cat", "dog", "owl")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--strategy", "last-blocks:1", "--epochs", 2, "--lr", 0.005],
+        ["--strategy", "gradual", "--augment", "strong", "--symmetry", "square"],
+        ["--strategy", "feature-extraction"],
+        ["--strategy", "fine-tune", "--train", "mixup=0.2,clip=none,optimizer=sgd", "--views", 3],
+        ["--strategy", "discriminative:1e-5/1e-4/1e-3/1e-3/1e-3/1e-3"],
+    ],
+    ids=lambda options: options[1],
+)
+def test_the_toml_of_a_dry_run_is_the_same_strategy(command, photos, tiny, tmp_path, options):
+    plan = command("fit", photos, *tiny, *options, "--dry-run")
+    assert plan.code == 0, plan.err
+    head, _, toml = plan.out.partition("\n\n")
+    assert "strategy" in head
+    file = tmp_path / "mine.toml"
+    file.write_text(toml)
+    given, again = (
+        command("fit", photos, *tiny, *more, "--dry-run", "--json").document["plan"]
+        for more in (options, ["--strategy", file])
+    )
+    assert again == given
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["--strategy", "last-block:1"], ["last-block:1", "last-blocks:N"]),
+        (["--strategy", "last-blocks:0"], ["last-blocks:0"]),
+        (["--strategy", "last-blocks:99"], ["stage:-99..-1", "matches no parameter"]),
+        (["--strategy", "nowhere.toml"], ["nowhere.toml"]),
+        (["--strategy", "fine-tune", "--train", "optimiser=sgd"], ["optimiser", "optimizer"]),
+        (["--strategy", "fine-tune", "--train", "optimizer=lion"], ["lion", "adamw, adam, sgd"]),
+        (["--strategy", "fine-tune", "--train", "mixup"], ["--train", "mixup"]),
+        (["--strategy", "fine-tune", "--epochs", 0], ["--epochs", "at least 1"]),
+        (["--strategy", "fine-tune", "--augment", "wild"], ["--augment", "shear-zoom"]),
+        (["--strategy", "fine-tune", "--symmetry", "hexagon"], ["--symmetry", "square"]),
+        (["--average", "wild"], ["--average", "flip"]),
+        (["--head", "forest"], ["forest", "mlp"]),
+        (["--head", "mlp:0"], ["mlp:0"]),
+        (["--lr", "0.1"], ["feature-extraction", "--epochs"]),
+    ],
+    ids=lambda value: " ".join(map(str, value)),
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_computed(
+    command, photos, tiny, tmp_path, options, found
+):
+    out = tmp_path / "run"
+    message = command("fit", photos, "--out", out, *tiny, *options).refusal(2)
+    for text in found:
+        assert text in message, message
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("[[phases]\n", ["mine.toml"]),
+        ("name = 'empty'\n", ["phases"]),
+        (
+            """
+            [[phases]]
+            rates = [["head", 0.001], ["nothing", 0.1]]
+            train = { epochs = 0, colour = 3 }
+            """,
+            ["colour"],
+        ),
+        (
+            """
+            [[phases]]
+            rates = [["head", 0.001], ["nothing", 0.1]]
+            train = { epochs = 0 }
+            """,
+            ["'nothing' matches no parameter", "no pattern covers", "epochs", "phase 1"],
+        ),
+    ],
+    ids=["no-toml", "no-phase", "unknown", "problems"],
+)
+def test_a_file_that_is_no_strategy_is_refused_with_all_its_problems(
+    command, photos, tiny, tmp_path, text, found
+):
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    message = command("fit", photos, "--out", tmp_path / "run", *tiny, "--strategy", file)
+    message = message.refusal(2)
+    for part in found:
+        assert part in message, message
+    assert not (tmp_path / "run").exists()
 
 
 def test_limits_thin_the_training_images_only(command, photos, tiny, tmp_path):
@@ -867,7 +990,10 @@ def test_predictions_have_their_columns(tiny_run):
 def test_the_log_is_lines_of_json(tiny_run):
     events = [json.loads(line) for line in (tiny_run / "log.jsonl").read_text().splitlines()]
     names = [event["event"] for event in events]
-    assert names == ["stage", "plan", "stage", "features", "stage", "phase", "stage", "done"]
+    assert names == [
+        *("stage", "plan", "stage", "features", "stage"),
+        *("phase-start", "phase", "stage", "done"),
+    ]
     seconds = [event["seconds"] for event in events]
     assert seconds == sorted(seconds)
 

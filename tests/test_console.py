@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from headstart import console
 from headstart.cache import Cache
 from headstart.metrics import Metric
-from reports import report
+from reports import report, solved, trained, training
 
 PATH = {"precision": "bf16", "device": "cpu", "reason": "native bf16 (avx512_bf16)"}
 EVENTS = [
@@ -28,7 +28,8 @@ EVENTS = [
     {"event": "progress", "seconds": 9.0, "stage": "features", "done": 100, "total": 100},
     {"event": "features", "seconds": 9.0, "computed": 100, "remembered": 1234, "path": PATH},
     {"event": "stage", "seconds": 9.1, "stage": "train"},
-    {"event": "phase", "seconds": 12.3, "penalty": 3000.0, "chosen_by": "log loss on val"},
+    {"event": "phase-start", "seconds": 9.2, "phase": 1, "kind": "solve"},
+    {"event": "phase", **solved(penalty=3000.0, chosen_by="log loss on val"), "seconds": 12.3},
     {"event": "stage", "seconds": 12.4, "stage": "evaluate"},
     {"event": "done", "seconds": 13.0, "run": "runs/x", "already": False},
 ]
@@ -60,8 +61,8 @@ def test_piped_talk_is_a_line_a_stage(capsys):
         "split     some",
         "   1.1 s  computing features",
         "   9.0 s  100 computed, 1,234 remembered; bf16 on cpu (native bf16 (avx512_bf16))",
-        "   9.1 s  solving the head",
-        "  12.3 s  penalty 3000 by log loss on val",
+        "   9.2 s  phase 1: solving the head",
+        "  12.3 s  penalty 3000, chosen by log loss on val",
         "  12.4 s  evaluating",
     ]
 
@@ -78,6 +79,119 @@ def test_a_terminal_gets_a_bar_that_goes_away(monkeypatch, capsys):
     last = err.split("\r")[-1]
     assert last.splitlines()[-1].endswith("evaluating")
     assert "%|" not in last
+
+
+VAL = {"accuracy": 0.875, "log_loss": 0.3, "ece": 0.1}
+EPOCH = {"event": "epoch", "phase": 2, "rates": {"head": 1e-3}}
+STEPS = {"event": "progress", "stage": "epoch", "phase": 2, "epoch": 1, "total": 40}
+VIEWS = {**STEPS, "stage": "views", "total": 500}
+TRAINING = [
+    {"event": "phase-start", "seconds": 5.4, "phase": 2, "kind": "train"},
+    {**EPOCH, "seconds": 5.6, "epoch": 0, "loss": None, "val": VAL, "took": 0.12},
+    {**VIEWS, "seconds": 5.7, "done": 32},
+    {"event": "views", "seconds": 6.0, "phase": 2, "view": 1, "computed": 500},
+    {**STEPS, "seconds": 6.1, "done": 1},
+    {"event": "step", "seconds": 6.1, "phase": 2, "epoch": 1, "step": 1, "loss": 0.5, "rates": {}},
+    {**STEPS, "seconds": 7.9, "done": 40},
+    {**EPOCH, "seconds": 8.0, "epoch": 1, "loss": 0.28125, "val": VAL, "took": 2.4},
+    {"event": "checkpoint", "seconds": 8.1, "phase": 2, "epoch": 1},
+    {**STEPS, "seconds": 8.3, "epoch": 2, "done": 3},
+    {**EPOCH, "seconds": 9.0, "epoch": 2, "loss": 0.25, "val": None, "took": 0.9},
+    {"event": "phase", **trained(2, 2, best=1), "seconds": 3.6},
+]
+
+
+def test_piped_training_is_a_line_an_epoch(capsys):
+    with console.Progress() as progress:
+        for event in TRAINING:
+            progress(event)
+    assert capsys.readouterr().err.splitlines() == [
+        "   5.4 s  phase 2: training",
+        "   5.6 s  epoch   0  start        val accuracy 0.875, log loss 0.300  (0.1 s)",
+        "   8.0 s  epoch   1  loss 0.2812  val accuracy 0.875, log loss 0.300  (2.4 s)",
+        "   9.0 s  epoch   2  loss 0.2500  (0.9 s)",
+        "          kept epoch 1, best log loss on val",
+    ]
+
+
+def test_a_terminal_gets_a_bar_within_each_epoch(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with console.Progress() as progress:
+        for event in TRAINING:
+            progress(event)
+    err = capsys.readouterr().err
+    places = [
+        err.index(text)
+        for text in (
+            "phase 2, epoch 1: views behind the frozen blocks:",
+            "0/500 [",
+            "phase 2, epoch 1:   0%",
+            "0/40 [",
+            "loss 0.2812",
+            "phase 2, epoch 2:   0%",
+            "loss 0.2500",
+        )
+    ]
+    assert places == sorted(places)
+    assert "? steps/s" in err
+    last = err.split("\r")[-1]
+    assert last.splitlines()[-1] == "          kept epoch 1, best log loss on val"
+    assert "%|" not in last
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        (
+            {"event": "stopped", "why": "patience", "epoch": 8},
+            "stopped after epoch 8: val no longer improved",
+        ),
+        (
+            {
+                "event": "stopped",
+                "why": "not-finite",
+                "what": "gradient",
+                "epoch": 2,
+                "step": 14,
+                "files": ["a.png", "b.png"],
+            },
+            "stopped in epoch 2, step 14: the gradient is not finite; that step was not taken. "
+            "Its images: a.png, b.png",
+        ),
+        (
+            {"event": "memory", "parts": 4, "images": 8},
+            "out of memory: going on with 8 images at once, same gradients",
+        ),
+        (
+            {"event": "memory", "parts": 32, "images": 1},
+            "out of memory: going on with 1 image at once, same gradients",
+        ),
+        (
+            {"event": "resume", "notes": ["000012.json is damaged, took 000011.json"]},
+            "going on in phase 2; 000012.json is damaged, took 000011.json",
+        ),
+    ],
+)
+def test_what_goes_otherwise_than_planned_is_said(capsys, event, said):
+    console.Progress()({"seconds": 61.25, "phase": 2, **event})
+    assert capsys.readouterr().err == f"  61.2 s  {said}\n"
+
+
+def test_decoding_and_unknown_stages_have_a_bar(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with console.Progress() as progress:
+        progress({"event": "progress", "seconds": 0.1, "stage": "decode", "done": 5, "total": 50})
+        progress.bar("predict")(1, 10)
+    err = capsys.readouterr().err
+    assert "decoding the images:   0%" in err
+    assert "predict:   0%" in err
+
+
+def test_the_summary_says_what_was_kept_and_why_it_stopped():
+    stopped = {"why": "patience", "epoch": 8}
+    lines = console.summary(training(solved(), trained(2, 8, best=5, stopped=stopped)))
+    assert "phase 2: kept epoch 5, best log loss on val" in lines
+    assert any(line.startswith("Phase 2 stopped early, after epoch 8 of 20") for line in lines)
 
 
 def test_an_error_in_the_middle_of_a_bar_clears_it(monkeypatch, capsys):
@@ -107,7 +221,7 @@ def test_the_summary_has_every_metric_with_its_interval():
         assert f"{metric.value:.3f}  ({metric.low:.3f} to {metric.high:.3f})" in text
     assert "n = 120" in lines[0]
     assert "95 % interval" in lines[0]
-    assert "penalty chosen by log loss on val (120 images)" in text
+    assert "penalty 0.1, chosen by log loss on val (120 images)" in lines
     assert "judged once on 120 test images; 130.0 s in all" in lines[-1]
 
 
@@ -138,7 +252,7 @@ def test_the_cache_is_shown_with_the_last_used_first(tmp_path):
     path = {"precision": "bf16"}
     for number, name in enumerate(("timm:old", "timm:new")):
         spec = {"height": 224, "width": 160, "resize": "pad"}
-        key = {"backbone": name, "input": spec, "path": path}
+        key = {"what": "features", "backbone": name, "input": spec, "path": path, "view": "plain"}
         store = cache.store(key, (8,), "float32")
         with store.writer() as writer:
             writer.add(["a", "b"], np.full((2, 8), number))
@@ -148,3 +262,31 @@ def test_the_cache_is_shown_with_the_last_used_first(tmp_path):
     assert "timm:new 224 x 160 pad bf16" in lines[1]
     assert "2 rows" in lines[1]
     assert "timm:old" in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"what": "pixels"}, "pixels 224 x 160 pad"),
+        ({"what": "features", "view": "plain"}, "timm:new 224 x 160 pad bf16"),
+        (
+            {"what": "features", "view": "symmetry flip"},
+            "timm:new 224 x 160 pad bf16 symmetry flip",
+        ),
+        (
+            {"what": "boundary", "view": "plain", "cut": 16},
+            "timm:new 224 x 160 pad bf16 behind 16 blocks, plain",
+        ),
+        (
+            {"what": "boundary", "view": {"view": 3, "seed": 0}, "cut": 16},
+            "timm:new 224 x 160 pad bf16 behind 16 blocks, view 3",
+        ),
+    ],
+)
+def test_each_kind_of_store_says_what_it_holds(tmp_path, changes, words):
+    spec = {"height": 224, "width": 160, "resize": "pad"}
+    key = {"backbone": "timm:new", "input": spec, "path": {"precision": "bf16"}} | changes
+    cache = Cache(tmp_path)
+    with cache.store(key, (8,), "float32").writer() as writer:
+        writer.add(["a"], np.zeros((1, 8)))
+    assert console.cache_table(tmp_path, 20 * 10**9, cache.stores())[1].endswith(f"  {words}")

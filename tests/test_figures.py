@@ -5,8 +5,8 @@ import sys
 import pytest
 from PIL import Image
 
-from headstart.figures import confusion_figure, mistakes_figure
-from reports import mistake, report
+from headstart.figures import confusion_figure, curves_figure, mistakes_figure
+from reports import mistake, report, size_of, solved, trained, training
 
 AWKWARD = ("$\\frac{1}{2", "<script>", "裂纹 خلية", "a\udcff\ud800", "n" * 60, "\t\n")
 
@@ -54,3 +54,39 @@ def test_the_same_report_gives_the_same_bytes(tmp_path):
 def test_pyplot_is_never_imported(tmp_path):
     confusion_figure(report(), tmp_path / "confusion.png")
     assert "matplotlib.pyplot" not in sys.modules
+
+
+BLUE, ORANGE, BLACK = (23, 80, 143), (181, 84, 12), (0, 0, 0)
+STAGES = tuple(f"blocks.{number}" for number in range(8))
+COURSES = {
+    "one epoch": (trained(1, 1),),
+    "no val": (trained(1, 4, val=False),),
+    "blockwise": (solved(), *(trained(number, 1) for number in range(2, 10))),
+    "300 epochs": (solved(), trained(2, 300, groups=STAGES)),
+    "17 groups": (trained(1, 3, groups=tuple(f"layer.{number}" for number in range(17))),),
+}
+
+
+@pytest.mark.parametrize("name", COURSES)
+def test_the_curves_are_drawn(tmp_path, name):
+    assert curves_figure(training(*COURSES[name]), tmp_path / "curves.png")
+    found = colours(tmp_path / "curves.png")
+    assert {BLUE, BLACK} <= found
+    assert (ORANGE in found) == (name != "no val")
+
+
+def test_a_run_without_val_has_one_plot_less(tmp_path):
+    for name, val in (("with.png", True), ("without.png", False)):
+        curves_figure(training(trained(1, 4, val=val)), tmp_path / name)
+    sizes = [size_of((tmp_path / name).read_bytes()) for name in ("with.png", "without.png")]
+    assert sizes[0][0] == sizes[1][0]
+    assert sizes[0][1] - sizes[1][1] == 300
+
+
+def test_a_run_that_only_solves_has_no_curves(tmp_path):
+    assert not curves_figure(report(), tmp_path / "curves.png")
+    assert not (tmp_path / "curves.png").exists()
+
+
+def test_the_curves_of_awkward_names_are_drawn_as_they_are(tmp_path):
+    assert curves_figure(training(trained(1, 2, groups=AWKWARD)), tmp_path / "curves.png")

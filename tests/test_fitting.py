@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import headstart
 from commands import tree
 from headstart.cache import Cache
+from headstart.data import loader
 from headstart.errors import DataError, GateMissed, UsageError
 from headstart.options import Options
 from headstart.training import features
+from headstart.training.engine import Engine
 from pictures import picture, write_photos
 
 
@@ -118,7 +122,7 @@ def test_a_finished_run_is_handed_out_and_nothing_computed(
     def never(*_, **__):
         raise AssertionError("solved again")
 
-    monkeypatch.setattr("headstart.fitting.solve", never)
+    monkeypatch.setattr("headstart.phases.solve", never)
     events = []
     again = headstart.fit(photos, tmp_path / "run", cache=cache, listener=events.append, **small)
     assert events[-1]["event"] == "done"
@@ -128,7 +132,14 @@ def test_a_finished_run_is_handed_out_and_nothing_computed(
     assert tree(tmp_path / "run") == before
 
 
-@pytest.mark.parametrize("step", ["solve", "model_card", "mistakes", "write_text", "write_json"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "phases.solve",
+        "fitting.probabilities",
+        *(f"fitting.{step}" for step in ("model_card", "mistakes", "write_text", "write_json")),
+    ],
+)
 def test_a_crash_leaves_no_report_and_the_next_fit_finishes(
     photos, small, tmp_path, cache, monkeypatch, step
 ):
@@ -137,7 +148,7 @@ def test_a_crash_leaves_no_report_and_the_next_fit_finishes(
 
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(f"headstart.fitting.{step}", crash)
+        patch.setattr(f"headstart.{step}", crash)
         with pytest.raises(RuntimeError, match="crash"):
             headstart.fit(photos, out, cache=cache, **small)
     assert (out / "spec.json").is_file()
@@ -195,7 +206,10 @@ def test_events_tell_the_story_in_order(photos, small, tmp_path, cache):
     events = []
     headstart.fit(photos, tmp_path / "run", cache=cache, listener=events.append, **small)
     story = [event["event"] for event in events if event["event"] != "progress"]
-    assert story == ["stage", "plan", "stage", "features", "stage", "phase", "stage", "done"]
+    assert story == [
+        *("stage", "plan", "stage", "features", "stage"),
+        *("phase-start", "phase", "stage", "done"),
+    ]
     stages = [event["stage"] for event in events if event["event"] == "stage"]
     assert stages == ["read", "features", "train", "evaluate"]
     for stage in ("read", "features"):
@@ -273,10 +287,196 @@ def test_the_command_in_the_report_is_the_python_call_or_what_was_typed(photos, 
 
 
 def test_an_option_that_does_not_exist_is_told(photos):
-    with pytest.raises((TypeError, UsageError), match="epochs"):
-        headstart.fit(photos, epochs=3)
+    with pytest.raises((TypeError, UsageError), match="epoch_count"):
+        headstart.fit(photos, epoch_count=3)
 
 
 def test_fit_takes_every_field_of_the_options(photos, small, tmp_path):
     options = vars(Options(**small))
     assert headstart.fit(photos, tmp_path / "run", **options).folder == tmp_path / "run"
+
+
+# Training
+
+
+def losses_of(run: Path) -> list[float]:
+    lines = map(json.loads, (run / "log.jsonl").read_text().splitlines())
+    return [line["loss"] for line in lines if line["event"] == "step"]
+
+
+@pytest.fixture
+def tune(photos, small, tmp_path, cache):
+    """Fit with training; the options given change the usual ones."""
+
+    def fit(name: str = "run", **options):
+        usual = {"strategy": "last-blocks:1", "epochs": 2, "size": 32, "limit": 24}
+        return headstart.fit(photos, tmp_path / name, cache=cache, **small | usual | options)
+
+    return fit
+
+
+def test_a_fit_that_trains_tells_its_story_and_writes_its_report(tune):
+    events = []
+    fitted = tune(listener=events.append, batch_size=8)
+    story = [event["event"] for event in events if event["event"] not in ("progress", "step")]
+    assert story == [
+        *("stage", "plan", "stage", "features", "stage"),
+        *("phase-start", "phase"),
+        *("phase-start", "epoch", "views", "epoch", "checkpoint"),
+        *("views", "epoch", "checkpoint", "phase"),
+        *("stage", "done"),
+    ]
+    solved, trained = fitted.report.training
+    assert (solved["kind"], trained["kind"]) == ("solve", "train")
+    assert [epoch["epoch"] for epoch in trained["epochs"]] == [0, 1, 2]
+    sizes = fitted.report.parameters
+    assert 0 < sizes["trainable"] < sizes["total"]
+    assert len(losses_of(fitted.folder)) == 6
+    assert not (fitted.folder / "checkpoints").exists()
+    assert "solver" not in fitted.report.strategy
+
+
+def test_each_image_is_decoded_once_for_all_phases_and_epochs(tune, monkeypatch):
+    decoded, decode = [], loader.decode
+    monkeypatch.setattr(
+        loader, "decode", lambda source, **more: decoded.append(source) or decode(source, **more)
+    )
+    first = tune("first", strategy="gradual")
+    count = len(decoded)
+    assert count == len(set(decoded)) == first.report.engine["images_computed"]
+    second = tune("second", strategy="fine-tune", seed=3, split_seed=0)
+    assert len(decoded) == count
+    assert second.report.engine["images_computed"] == 0
+
+
+def test_settings_of_training_reach_the_engine(tune):
+    plain = tune("plain", batch_size=8)
+    changed = tune(
+        "changed",
+        batch_size=8,
+        lr=1e-3,
+        augment="none",
+        train={"optimizer": "sgd", "schedule": "constant", "label_smoothing": 0.0},
+    )
+    assert losses_of(plain.folder) != losses_of(changed.folder)
+    lines = map(json.loads, (changed.folder / "log.jsonl").read_text().splitlines())
+    rates = [line["rates"] for line in lines if line["event"] == "step"]
+    assert {max(rate.values()) for rate in rates} == {1e-3}
+    phase = changed.report.strategy["phases"][1]
+    assert phase["train"]["optimizer"] == "sgd"
+    assert phase["augment"] == "none"
+
+
+def test_class_weights_reach_the_loss(tune, monkeypatch):
+    given = []
+    init = Engine.__init__
+
+    def spied(self, *arguments, **options):
+        given.append(options["class_weights"])
+        init(self, *arguments, **options)
+
+    monkeypatch.setattr(Engine, "__init__", spied)
+    tune("plain")
+    fitted = tune("balanced", class_weights="balanced")
+    assert given[0] is None
+    rows = [row for row in rows_of(fitted.folder) if row["split"] == "train"]
+    counts = [sum(row["label"] == name for row in rows) for name in fitted.classes]
+    expected = [len(rows) / (3 * count) for count in counts]
+    assert given[1].tolist() == pytest.approx(expected)
+
+
+def test_training_leaves_the_global_generators_alone(tune):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        np.random.seed(4)
+        before, numbers = torch.get_rng_state(), np.random.get_state()[1].copy()
+        tune(
+            strategy="fine-tune", head="mlp:8,dropout=0.5", augment="strong", train={"cutmix": 0.3}
+        )
+        assert torch.equal(torch.get_rng_state(), before)
+        assert (np.random.get_state()[1] == numbers).all()
+
+
+def test_one_process_fits_in_one_precision_after_the_other(tune):
+    held = {"train": {"batch_norm": "hold"}}
+    first = tune("first", **held)
+    half = tune("half", precision="bf16", **held)
+    again = tune("again", **held)
+    assert losses_of(first.folder) == losses_of(again.folder)
+    assert losses_of(half.folder) != losses_of(first.folder)
+    assert losses_of(half.folder) == pytest.approx(losses_of(first.folder), rel=0.1)
+    assert half.report.engine["precision"] == "bf16"
+
+
+def test_a_transform_of_ones_own_is_used(tune):
+    seen = []
+
+    def turn(image):
+        seen.append(tuple(image.shape))
+        return image.rot90(1, (1, 2))
+
+    fitted = tune("own", augment=turn, epochs=2)
+    assert set(seen) == {(3, 32, 32)}
+    assert len(seen) == 48  # in each epoch; val is judged by the plain images
+    assert fitted.report.training[-1]["boundary"] == 0
+    assert losses_of(fitted.folder) != losses_of(tune("other", augment="none").folder)
+
+
+# T9 and T10
+
+
+def findings_of(run: Path, kind: str) -> list[dict]:
+    report = json.loads((run / "report.json").read_text())
+    return [finding for finding in report["findings"] if finding["kind"] == kind]
+
+
+def test_t9_want_of_memory_is_said_once_a_halving_and_in_the_report(tune, monkeypatch):
+    whole = Engine._loss
+
+    def loss(self, values, labels):
+        if len(values) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(self, values, labels)
+
+    held = {"batch_size": 8, "train": {"batch_norm": "hold"}}  # statistics are of what is computed
+    plain = tune("plain", **held)
+    monkeypatch.setattr(Engine, "_loss", loss)
+    events = []
+    fitted = tune("short", listener=events.append, **held)
+    told = [(event["parts"], event["images"]) for event in events if event["event"] == "memory"]
+    assert told == [(2, 4), (4, 2)]
+    (finding,) = findings_of(fitted.folder, "memory")
+    assert "4 parts of at most 2 images" in finding["message"]
+    assert losses_of(fitted.folder) == pytest.approx(losses_of(plain.folder), abs=1e-4)
+
+
+@pytest.mark.parametrize("strategy", ["fine-tune", "last-blocks:1"])
+def test_t10_a_huge_rate_ends_with_a_finding_and_a_model_that_works(tune, strategy, photos):
+    fitted = tune(strategy=strategy, lr=1e30, epochs=3, batch_size=8, train={"clip": None})
+    (finding,) = findings_of(fitted.folder, "not-finite")
+    assert "Phase" in finding["message"]
+    assert "epoch 1" in finding["message"]
+    assert "--lr" in finding["hint"]
+    stopped = fitted.report.training[-1]["stopped"]
+    assert stopped["why"] == "not-finite"
+    assert finding["files"] == stopped["files"]
+    assert np.isfinite(headstart.load(fitted.folder).predict_proba(photos / "cat" / "1.jpg")).all()
+
+
+def test_t10_a_number_that_is_none_names_the_files_of_its_step(tune, monkeypatch):
+    whole, calls = Engine._loss, []
+
+    def loss(self, values, labels):
+        calls.append(len(values))
+        return whole(self, values, labels) * (math.nan if len(calls) == 5 else 1)
+
+    monkeypatch.setattr(Engine, "_loss", loss)
+    events = []
+    fitted = tune(batch_size=8, epochs=4, listener=events.append)
+    (finding,) = findings_of(fitted.folder, "not-finite")
+    assert "the loss was not finite in epoch 2, step 2" in finding["message"]
+    assert len(finding["files"]) == 8
+    train = {row["item"] for row in rows_of(fitted.folder) if row["split"] == "train"}
+    assert set(finding["files"]) <= train
+    assert [event["event"] for event in events].count("stopped") == 1
+    assert len(calls) == 5

@@ -26,26 +26,34 @@ TESTS = ROOT / "tests"
 TIERS = (
     ("errors",),
     ("files",),
-    ("cache", "inputspec", "memory", "metrics"),  # none of each other
-    ("backbones", "data", "options", "strategy"),  # none of each other; a package, its own modules
-    ("training",),  # its own modules
+    ("cache", "inputspec", "log", "memory", "metrics"),  # none of each other
+    ("backbones", "data", "strategy"),  # none of each other; a package, its own modules
+    ("options", "training"),  # neither of the other; a package, its own modules
     (  # each other, not in circles
         *("bundle", "card", "classifier", "embedding", "evaluation", "figures", "fitting"),
+        *("adjust", "judging", "labelled", "phases"),
         *("matrix", "outcome", "page", "plan", "report", "run", "sklearn"),
+        *("comparing", "comparison", "comparison_page", "lineup", "scatter", "significance"),
+        *("study", "study_text", "verdict"),
+        *("curves", "panels", "scales", "training_text"),
     ),
-    ("__main__", "cli", "console"),  # each other, not in circles
+    ("__main__", "cli", "cli_compare", "console"),  # each other, not in circles
 )
 SOCIABLE = TIERS[-2:]
 
 # Modules that never load torch, themselves or through what they import.
 LIGHT = (
-    *("cache", "console", "errors", "figures", "files", "inputspec", "matrix", "memory"),
-    *("metrics", "options", "page", "report", "run", "data", "strategy"),
+    *("cache", "console", "errors", "figures", "files", "inputspec", "log", "matrix"),
+    *("memory", "metrics", "options", "page", "report", "run", "data", "strategy"),
+    *("curves", "panels", "scales", "training_text"),
 )
 HEAVY = ("torch", "numpy", "timm", "sklearn", "PIL")
 
 # Tests that are not those of one module, and the folder of those that go through many.
-ACROSS = {"test_docs", "test_faults", "test_golden", "test_house", "test_real_data"}
+ACROSS = {
+    *("test_docs", "test_faults", "test_golden", "test_golden_training", "test_house"),
+    *("test_real_data", "test_resume"),
+}
 CONTRACTS = TESTS / "contracts"
 # Modules of plain data, with nothing in them to test.
 PLAIN = {"data.items"}

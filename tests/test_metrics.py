@@ -16,7 +16,7 @@ from sklearn.metrics import (
 )
 
 from headstart import metrics
-from headstart.metrics import Evaluation, Metric, evaluate, wilson
+from headstart.metrics import Evaluation, Metric, evaluate, point_values, wilson
 
 NAMES = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece")
 
@@ -276,6 +276,23 @@ def test_every_value_lies_in_its_interval_and_goes_through_json(data):
             assert 0 <= metric.low <= metric.value <= metric.high
             assert name == "log_loss" or metric.high <= 1
     assert Evaluation.from_dict(json.loads(json.dumps(e.to_dict(), allow_nan=False))) == e
+
+
+@pytest.mark.parametrize(("n", "skill"), [(400, 2.5), (30, 0.0), (1, 1.0)])
+def test_point_values_are_those_of_an_evaluation(n, skill):
+    p, y = sample(n=n, skill=skill)
+    found = point_values(p, y, 6)
+    assert tuple(found) == NAMES
+    assert found == {name: m.value for name, m in evaluate(p, y, names(6)).metrics.items()}
+
+
+@pytest.mark.parametrize(
+    ("p", "y", "n_classes"),
+    [([[0.5, 0.5]], [0, 1], 2), ([[0.5, 0.5]], [2], 2), ([[0.5, 0.6]], [0], 2), ([[1.0]], [0], 1)],
+)
+def test_point_values_of_no_prediction_are_refused(p, y, n_classes):
+    with pytest.raises(ValueError, match=r"must|Need"):
+        point_values(p, y, n_classes)
 
 
 def test_a_metric_goes_through_json():

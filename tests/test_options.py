@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart.errors import UsageError
-from headstart.options import GATES, Options, parse_gates, parse_numbers, parse_share
+from headstart.options import (
+    AUGMENTATIONS,
+    GATES,
+    SYMMETRIES,
+    Options,
+    parse_gates,
+    parse_numbers,
+    parse_settings,
+    parse_share,
+)
 from headstart.strategy import presets
 
 FILE = Path("weights.safetensors")
@@ -18,7 +29,19 @@ WRONG = [
     ("limit", 0),
     ("limit_per_class", 0),
     ("batch_size", 0),
+    ("epochs", 0),
+    ("lr", 0.0),
+    ("lr", -1e-3),
+    ("lr", math.inf),
+    ("lr", math.nan),
+    ("views", -1),
+    ("augment", "heavy"),
+    ("symmetry", "round"),
+    ("average", "all"),
     ("seed", -1),
+    ("split_seed", -1),
+    ("save_minutes", 0),
+    ("save_minutes", math.nan),
     ("max_bad", -0.01),
     ("max_bad", 1.01),
     ("max_bad", math.nan),
@@ -55,10 +78,17 @@ def test_a_value_that_cannot_be_used_is_named_with_its_option(field, value) -> N
         *(("size", 1), ("limit", 1), ("batch_size", 1), ("seed", 0)),
         *(("max_bad", 0), ("max_bad", 1), ("resize", "pad"), ("class_weights", "balanced")),
         *(("precision", "bf16"), ("minimum", dict.fromkeys(GATES, 1.0))),
+        *(("epochs", 1), ("lr", 1e-9), ("views", 0), ("split_seed", 0)),
+        *(("augment", name) for name in AUGMENTATIONS),
+        *((field, name) for field in ("symmetry", "average") for name in SYMMETRIES),
     ],
 )
 def test_values_at_the_limits_can_be_used(field, value) -> None:
     assert getattr(Options(**{field: value}), field) == value
+
+
+def test_a_transform_is_an_augmentation() -> None:
+    assert Options(augment=abs).augment is abs
 
 
 def test_all_problems_are_told_together() -> None:
@@ -123,3 +153,97 @@ def test_gates_are_read() -> None:
 def test_what_is_no_gate_is_a_usage_error(text) -> None:
     with pytest.raises(UsageError, match="--min"):
         parse_gates([text])
+
+
+# Settings of training
+
+
+@pytest.mark.parametrize(
+    ("texts", "settings"),
+    [
+        ([], {}),
+        (["optimizer=sgd"], {"optimizer": "sgd"}),
+        (["mixup=0.2,clip=none"], {"mixup": 0.2, "clip": "none"}),
+        (["epochs=3", "ema=1e-3,views=0"], {"epochs": 3, "ema": 1e-3, "views": 0}),
+        ([" label-smoothing = 0 , clip=2.5"], {"label_smoothing": 0, "clip": 2.5}),
+        (["monitor=none"], {"monitor": "none"}),
+        (["clip=1", "clip=2"], {"clip": 2}),
+    ],
+)
+def test_settings_are_read(texts, settings) -> None:
+    read = parse_settings(texts)
+    assert read == settings
+    assert [type(value) for value in read.values()] == [type(v) for v in settings.values()]
+
+
+@pytest.mark.parametrize("text", ["", "optimizer", "mixup=0.2,", "mixup:0.2", ",mixup=1"])
+def test_what_is_no_setting_is_a_usage_error(text) -> None:
+    with pytest.raises(UsageError, match="--train must be name=value") as raised:
+        parse_settings([text])
+    assert raised.value.field == "train"
+
+
+# Documents
+
+
+FILLED = {
+    "backbone": "timm:test_resnet",
+    "weights": FILE,
+    "mean": (0.1, 0.2, 0.3),
+    "std": (0.4, 0.5, 0.6),
+    "strategy": presets.create("gradual"),
+    "head": "mlp:8,dropout=0.5/0.3",
+    "epochs": 3,
+    "lr": 1e-3,
+    "augment": "strong",
+    "symmetry": "square",
+    "average": "flip",
+    "views": 2,
+    "train": {"optimizer": "sgd", "clip": "none", "ema": 0.9},
+    "size": 64,
+    "resize": "pad",
+    "split": (0.5, 0.25, 0.25),
+    "limit": 100,
+    "limit_per_class": 10,
+    "class_weights": "balanced",
+    "seed": 3,
+    "split_seed": 4,
+    "device": "cpu",
+    "precision": "bf16",
+    "batch_size": 8,
+    "save_minutes": 1.5,
+    "max_bad": 0.5,
+    "minimum": {"accuracy": 0.9},
+    "allow_noncommercial": True,
+}
+
+
+def through_json(options: Options) -> Options:
+    return Options.from_dict(json.loads(json.dumps(options.to_dict(), allow_nan=False)))
+
+
+def test_the_table_has_every_field_and_no_default() -> None:
+    assert set(FILLED) == {field.name for field in fields(Options)}
+    assert not [name for name, value in FILLED.items() if getattr(Options(), name) == value]
+
+
+@pytest.mark.parametrize("name", [name for name in FILLED if name not in ("mean", "std")])
+def test_every_option_goes_through_json(name) -> None:
+    options = Options(**{name: FILLED[name]})
+    again = through_json(options)
+    assert again == options
+    assert type(getattr(again, name)) is type(getattr(options, name))
+
+
+def test_all_options_go_through_json_together() -> None:
+    assert through_json(Options(**FILLED)) == Options(**FILLED)
+    assert through_json(Options()) == Options()
+
+
+def test_a_transform_from_python_is_named_and_refused() -> None:
+    document = json.loads(json.dumps(Options(augment=abs).to_dict()))
+    assert "abs" in document["augment"]["transform"]
+    with pytest.raises(UsageError, match="a transform given from Python") as raised:
+        Options.from_dict(document)
+    assert raised.value.field == "augment"
+    assert "headstart.fit" in raised.value.hint

@@ -13,7 +13,16 @@ from PIL import Image
 from headstart.cache import Cache
 from headstart.data.read import Failure
 from headstart.options import Options
-from headstart.outcome import SHOWN, Outcome, environment, mistakes, prediction_rows
+from headstart.outcome import (
+    SHOWN,
+    Outcome,
+    agreement,
+    environment,
+    mistakes,
+    prediction_rows,
+    training_findings,
+)
+from headstart.phases import Trained
 from headstart.plan import make_plan
 from headstart.training.features import Features
 from headstart.training.solve import Solved, Step
@@ -58,7 +67,25 @@ def outcome(plan, tmp_path) -> Outcome:
         )
         for part in ("val", "test")
     }
-    return Outcome(plan, plan.split, features, solved, results, shares, ())
+    trained = Trained(
+        head=plan.task.head(4),
+        path=plan.path,
+        records=({"phase": 1, "kind": "solve", **solved.to_dict()},),
+        solved=solved,
+        features=features,
+        stream=None,
+    )
+    return Outcome(
+        plan=plan,
+        split=plan.split,
+        path=plan.path,
+        computed=n,
+        agreement=None,
+        trained=trained,
+        results=results,
+        probabilities=shares,
+        failed=(),
+    )
 
 
 def test_the_report_says_what_was_found(outcome):
@@ -80,6 +107,11 @@ def test_the_report_says_what_was_found(outcome):
     assert report.backbone["name"] == "timm:test_resnet"
     assert report.backbone["weights_digest"] == outcome.plan.weights_digest
     assert report.backbone["licence"] is None
+    assert report.engine["images_computed"] == 72
+    assert report.training == outcome.trained.records
+    size = outcome.plan.sizes[0]
+    assert report.parameters == {"trainable": size.trainable, "total": size.total}
+    assert 0 < size.trainable < size.total
 
 
 def test_all_that_could_not_be_read_is_one_finding(outcome):
@@ -95,26 +127,86 @@ def test_all_that_could_not_be_read_is_one_finding(outcome):
 
 
 def test_a_head_that_did_not_converge_is_a_finding(outcome):
-    solved = replace(outcome.solved, penalty=1.0, converged=False)
-    (finding,) = replace(outcome, solved=solved).report("mine", TIMINGS, "").findings
+    solved = replace(outcome.trained.solved, penalty=1.0, converged=False)
+    trained = replace(outcome.trained, solved=solved)
+    (finding,) = replace(outcome, trained=trained).report("mine", TIMINGS, "").findings
     assert (finding["kind"], finding["severity"]) == ("not-converged", "warning")
     assert "penalty 1 " in finding["message"]
+
+
+def test_changes_that_were_accepted_are_a_finding(outcome):
+    changed = ("data.n: was 71, is now 72", "data.digest: was a, is now b")
+    (finding,) = replace(outcome, changed=changed).report("mine", TIMINGS, "").findings
+    assert (finding["kind"], finding["severity"]) == ("forced", "warning")
+    for line in changed:
+        assert line in finding["message"]
+
+
+TRAINED = {"phase": 2, "kind": "train", "stopped": None, "parts": 1, "images_at_once": 32,
+           "kept": "epoch 3, best accuracy"}  # fmt: skip
+
+
+def test_a_phase_that_went_well_is_no_finding():
+    assert list(training_findings(TRAINED)) == []
+    assert list(training_findings(TRAINED | {"stopped": {"why": "patience", "epoch": 4}})) == []
+    assert list(training_findings({"phase": 1, "kind": "solve"})) == []
+
+
+def test_a_number_that_is_none_is_a_finding_with_step_and_files():
+    stopped = {
+        "why": "not-finite", "what": "loss", "epoch": 4, "step": 7, "files": ["cat/1.jpg"],
+    }  # fmt: skip
+    (finding,) = training_findings(TRAINED | {"stopped": stopped})
+    assert (finding.kind, finding.severity) == ("not-finite", "warning")
+    assert finding.files == ("cat/1.jpg",)
+    for text in ("Phase 2", "the loss", "epoch 4, step 7", "epoch 3, best accuracy"):
+        assert text in finding.message
+    assert "--lr" in finding.hint
+
+
+def test_a_want_of_memory_is_a_finding():
+    (finding,) = training_findings(TRAINED | {"parts": 4, "images_at_once": 8})
+    assert (finding.kind, finding.severity) == ("memory", "note")
+    assert "4 parts of at most 8 images" in finding.message
+
+
+def test_training_findings_are_in_the_report(outcome):
+    record = TRAINED | {"parts": 2}
+    trained = replace(outcome.trained, records=(*outcome.trained.records, record))
+    (finding,) = replace(outcome, trained=trained).report("mine", TIMINGS, "").findings
+    assert finding["kind"] == "memory"
+
+
+def test_where_the_last_phase_trained_there_is_no_solver(outcome):
+    trained = replace(outcome.trained, solved=None)
+    report = replace(outcome, trained=trained).report("mine", TIMINGS, "")
+    assert "solver" not in report.strategy
+    assert report.strategy["name"] == "feature-extraction"
+    assert report.strategy["head"] == "linear"
 
 
 def test_agreement_is_counted_on_the_val_images_that_fp32_knows(outcome, tmp_path):
     val = outcome.split.val
     digests = [outcome.plan.checked.digests[index] for index in val]
+    solved, features = outcome.trained.solved, outcome.trained.features
+    plain = features.rows.take(val)
+    assert agreement(features, solved, digests, plain) is None
     reference = Cache(tmp_path / "fp32").store({"what": "fp32"}, (4,), "float32")
-    empty = replace(outcome, features=replace(outcome.features, reference=reference))
-    assert empty.report("mine", TIMINGS, "").engine["agreement"] is None
+    features = replace(features, reference=reference)
+    assert agreement(features, solved, digests, plain) is None
     known = 6
-    exact = outcome.features.rows.take(val)[:known]
+    exact = plain[:known] * np.array([[1.0], [-1.0], [1.0], [1.0], [-1.0], [1.0]])
     with reference.writer() as writer:
-        writer.add(digests[:known], exact)
-    told = empty.report("mine", TIMINGS, "").engine["agreement"]
-    logits = exact @ outcome.solved.val_weight.T
-    same = logits.argmax(axis=1) == outcome.probabilities["val"][:known].argmax(axis=1)
-    assert told == {"value": pytest.approx(same.mean()), "n": known}
+        writer.add(digests[:known], exact.astype(np.float32))
+    told = agreement(features, solved, digests, plain)
+    same = [
+        np.argmax(solved.val_weight @ one) == np.argmax(solved.val_weight @ other)
+        for one, other in zip(plain[:known], exact, strict=True)
+    ]
+    assert told == {"value": pytest.approx(np.mean(same)), "n": known}
+    assert 0 < told["value"] < 1
+    engine = replace(outcome, agreement=told).report("mine", TIMINGS, "").engine
+    assert engine["agreement"] == told
 
 
 def test_every_image_has_one_row_in_the_order_of_the_split(outcome):

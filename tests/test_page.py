@@ -12,16 +12,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headstart.page
+from headstart.figures import RATE_COLOURS
 from headstart.files import write_text
 from headstart.matrix import Cell
 from headstart.metrics import evaluate
 from headstart.page import render_html
-from reports import mistake, report
+from headstart.panels import TONES
+from reports import mistake, report, solved, trained, training
 
-VOID = {"meta", "link", "img", "rect", "line", "circle", "path"}
-TAGS = VOID | {"a", "b", "bdi", "body", "caption", "code", "dd", "details", "div", "dl", "dt"}
+VOID = {"meta", "link", "img", "line", "circle", "path"}
+TAGS = (
+    VOID
+    | {"rect"}
+    | {"a", "b", "bdi", "body", "caption", "code", "dd", "details", "div", "dl", "dt"}
+)
 TAGS |= {"footer", "g", "h1", "h2", "h3", "head", "header", "html", "li", "main", "ol", "p", "pre"}
-TAGS |= {"section", "small", "span", "style", "summary", "svg", "table", "tbody", "td", "text"}
+TAGS |= {
+    "rect",
+    "section",
+    "small",
+    "span",
+    "style",
+    "summary",
+    "svg",
+    "table",
+    "tbody",
+    "td",
+    "text",
+}
 TAGS |= {"th", "thead", "time", "title", "tr", "ul"}
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -96,7 +114,7 @@ def test_everything_a_reader_needs_is_there():
         *("defective", "functional", "a/1.jpg", "90.0 %"),
         *("A note.", "n.png", "An error.", "Fix.", "bad.png", "cut off", "1 image left out"),
         *("bundled:tiny", "Apache-2.0", "b2b2b2b2b2b2…", "computed natively here", "bf16"),
-        *("head 0.001, stage:0..-1 frozen; solve penalties 30000, 0.1", "single-label"),
+        *("penalties 30000, 0.1", "penalty 0.1", "fitted on 2120", "single-label"),
         *("Time: 2 min 10 s", "80.0 s", "0.050 s", "everything else 43.0 s", "2.15.0"),
         "headstart fit cells/ --seed 0",
         "2026-05-04 12:31:07 UTC",
@@ -227,6 +245,97 @@ def test_ids_are_unique_and_every_reference_has_its_target():
     ids = page.values("id")
     assert len(ids) == len(set(ids))
     assert set(page.values("aria-labelledby")) <= set(ids)
+
+
+def drawn(page: Page, kind: str) -> int:
+    return sum(kind in (value or "").split() for value in page.values("class"))
+
+
+def test_a_run_that_only_solves_a_head_has_no_section_of_training():
+    page = Page(render_html(report(), []))
+    assert "training" not in page.values("id")
+    assert not drawn(page, "curves")
+
+
+def test_training_is_drawn_for_wide_and_narrow_pages_with_words_for_every_epoch():
+    page = Page(render_html(training(solved(), trained(2, 3)), []))
+    assert [drawn(page, kind) for kind in ("wide", "narrow")] == [1, 1]
+    assert drawn(page, "column") == 2 * 5  # the solved head, the start, three epochs
+    assert "phase 1: the head solved val accuracy 90.0 %" in page.words
+    assert "phase 2, before its first step" in page.words
+    assert "phase 2, epoch 3 (kept) train loss 0.48" in page.words
+    assert page.tags <= TAGS
+
+
+def test_the_table_of_phases_says_what_learnt_for_how_long_and_what_was_kept():
+    made = training(solved(), trained(2, 8, best=5, trainable=1_020_162))
+    words = Page(render_html(made, [])).words
+    for expected in (
+        "2 phases, each from the weights that the one before kept",
+        "at most 1,020,162 of 3,373,570 parameters learn at once",
+        "1 head solved penalty 0.1, chosen by log loss on val (120 images) 90.0 % – –",
+        "2 head, stage:-1 1,020,162 of 3,373,570 8 of 20 epoch 5, best log loss on val 90.5 % "
+        "2 min 0 s fp32, 8 views, 12 blocks remembered",
+        "Kept: epoch 5, best log loss on val, test opened once.",
+    ):
+        assert expected in words.replace("\N{NO-BREAK SPACE}", " "), expected
+
+
+def test_a_phase_that_stopped_says_why():
+    patience = {"why": "patience", "epoch": 8}
+    broken = {"why": "not-finite", "what": "loss", "epoch": 1, "step": 4, "files": ["a.png"]}
+    made = training(trained(1, 8, stopped=patience), trained(2, 1, best=0, stopped=broken))
+    words = Page(render_html(made, [])).words
+    assert "Phase 1 stopped early, after epoch 8 of 20" in words
+    assert "Phase 2 broke off in epoch 1, step 4: the loss was not finite." in words
+
+
+def test_a_phase_that_broke_off_before_its_first_epoch_has_a_row_and_no_curve():
+    broken = {"why": "not-finite", "what": "loss", "epoch": 1, "step": 1, "files": ["a.png"]}
+    made = training(trained(1, 1, epochs=[], best_epoch=None, stopped=broken))
+    page = Page(render_html(made, []))
+    assert not drawn(page, "curves")
+    assert "0 of 20 the weights before the epoch that broke off" in page.words
+
+
+def test_every_phase_says_what_it_was_told_once():
+    made = training(solved(), trained(2, 3), trained(3, 3))
+    made.strategy["phases"][2] = made.strategy["phases"][2] | {"rates": [["head", 1e-5]]}
+    words = Page(render_html(made, [])).words
+    assert "Phase 2: trained rates head 0.0003; stage:-1 0.0003; stage:0..-1 frozen" in words
+    assert words.count("AdamW, weight decay 0.01; gradients clipped at norm 1") == 1
+    assert "Phase 3: trained rates head 1e-05 otherwise as phase 2" in words
+
+
+def test_many_groups_of_rates_are_all_drawn_and_some_named():
+    many = tuple(f"layer.{number}" for number in range(17))
+    page = Page(render_html(training(trained(1, 3, groups=many)), []))
+    assert "17 groups, some named" in page.words
+    assert "layer.0 layer.2 layer.5" in page.words
+    for number in range(TONES):
+        assert drawn(page, f"rate{number}") >= 2 * 2  # wide and narrow, of 17 groups two or more
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_names_in_training_are_shown_and_never_interpreted(hostile):
+    made = training(trained(1, 2, groups=(hostile,), chosen_by=hostile))
+    made.strategy["phases"][0] = made.strategy["phases"][0] | {"rates": [[hostile, 1e-3]]}
+    page = Page(render_html(made, []))
+    assert page.tags <= TAGS
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+    assert page.text.count(hostile.replace("\udcff\ud800", "\\xff\ufffd")) == 3
+
+
+def test_the_figures_and_the_page_have_the_same_colours():
+    (_, light), _ = schemes()
+    for number, colour in enumerate(RATE_COLOURS):
+        assert light[f"rate{number}"] == [int(colour[k : k + 2], 16) for k in (1, 3, 5)]
+
+
+def test_lines_stand_out_from_their_ground_in_both_schemes():
+    for _, colours in schemes():
+        for number in range(TONES):
+            assert contrast(colours[f"rate{number}"], colours["card"]) >= 3
 
 
 def test_text_stands_out_from_its_ground_in_both_schemes():

@@ -34,6 +34,8 @@ reports = st.builds(
     task=names,
     backbone=documents,
     strategy=documents,
+    training=st.lists(documents, max_size=2).map(tuple),
+    parameters=st.dictionaries(names, counts, max_size=2),
     split=documents,
     classes=st.lists(names, max_size=3).map(tuple),
     val=metric_tables,

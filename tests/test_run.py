@@ -1,11 +1,15 @@
-"""A run's folder: where it is, whose it is, and its log and predictions."""
+"""A run's folder: where it is, whose it is, who writes it, and what is written."""
 
 from __future__ import annotations
 
 import csv
 import json
-import shutil
+import os
+import subprocess
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +19,7 @@ from hypothesis import strategies as st
 from commands import tree
 from headstart.errors import ModelError, ResourceError, UsageError
 from headstart.files import write_json
-from headstart.run import Log, Row, Run, read_report
+from headstart.run import Row, Run, read_report
 from reports import report
 
 SPEC = {"format": 1, "data": {"digest": "d"}, "seed": 0}
@@ -90,6 +94,15 @@ def test_what_is_no_run_is_refused(tmp_path):
     assert Run.open(tmp_path / "empty", "name", SPEC).folder == tmp_path / "empty"
 
 
+def test_a_folder_in_which_a_run_was_hardly_begun_is_empty(tmp_path):
+    for name in (".lock", ".pid", "..pid.0a1b.tmp", ".writable-0a1b", ".spec.json.0a1b.tmp"):
+        (tmp_path / name).write_text("")
+    assert Run.open(tmp_path, "name", SPEC).folder == tmp_path
+    (tmp_path / ".letter").write_text("")
+    with pytest.raises(ModelError, match="is not empty and holds no run"):
+        Run.open(tmp_path, "name", SPEC)
+
+
 def test_a_folder_that_can_t_be_made_is_a_matter_of_resources(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ResourceError, match="can't be written"):
@@ -127,40 +140,177 @@ def test_without_an_out_a_name_is_numbered_where_it_is_taken(tmp_path, monkeypat
     assert Run.open(None, "cats-0", OTHER).folder == second.folder
 
 
-# The log
+# spec.json
+
+INVOCATION = {"data": "photos", "options": {"seed": 0}, "command": "headstart fit photos"}
 
 
-def test_the_log_keeps_what_happened_before_there_was_a_folder(tmp_path):
-    heard = []
-    log = Log(heard.append)
-    log.emit("stage", stage="read")
-    log.progress("read")(1, 2)
-    log.write_to(tmp_path / "log.jsonl")
-    log.emit("plan", lines=["a", "\udcff", "\N{SNOWMAN}"])
-    log.progress("features")(2, 2)
-    kept = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [event["event"] for event in heard] == ["stage", "progress", "plan", "progress"]
-    assert kept == [event for event in heard if event["event"] != "progress"]
-    assert kept[1]["lines"] == ["a", "\udcff", "\N{SNOWMAN}"]
-    assert heard[1] | {"seconds": 0} == {
-        "event": "progress",
-        "seconds": 0,
-        "stage": "read",
-        "done": 1,
-        "total": 2,
+def test_what_it_takes_to_start_again_is_kept_beside_the_spec(tmp_path):
+    run = Run(tmp_path)
+    run.write_spec(SPEC, {"threads": 2}, INVOCATION)
+    assert run.invocation() == INVOCATION
+    assert run.environment() == {"threads": 2}
+    assert run.matches(SPEC)
+    assert json.loads((tmp_path / "spec.json").read_text())["invocation"] == INVOCATION
+
+
+def test_a_run_of_an_earlier_version_has_no_invocation(tmp_path):
+    run = Run(tmp_path)
+    run.write_spec(SPEC, {"threads": 2})
+    assert set(json.loads((tmp_path / "spec.json").read_text())) == {"spec", "environment"}
+    with pytest.raises(
+        ModelError, match="a version of headstart that kept no invocation"
+    ) as raised:
+        run.invocation()
+    assert f"--out {tmp_path}" in raised.value.hint
+    assert raised.value.exit_code == 4
+
+
+@pytest.mark.parametrize("content", [None, "[]", "{", '{"other": 1}', '{"spec": 1}'])
+def test_a_folder_without_a_run_has_nothing_of_one(tmp_path, content):
+    if content is not None:
+        (tmp_path / "spec.json").write_text(content)
+    run = Run(tmp_path)
+    for ask in (run.invocation, run.environment, lambda: run.difference(SPEC)):
+        with pytest.raises(ModelError, match=r"holds no run of headstart's|not valid JSON"):
+            ask()
+
+
+@pytest.mark.parametrize(
+    ("change", "lines"),
+    [
+        ({}, []),
+        ({"seed": 1}, ["seed: was 0, is now 1"]),
+        (
+            {"data": {"digest": "f" * 64, "classes": ["cat", "dog"]}},
+            [
+                "data.digest: was 0123456789ab…, is now ffffffffffff…",
+                'data.classes: was ["cat"], is now ["cat", "dog"]',
+            ],
+        ),
+        (
+            {"phases": [{"rates": {"head": 0.001}}, {"epochs": 3}]},
+            ["phases.0.rates.head: was 0.01, is now 0.001"],
+        ),
+        ({"phases": [{}, {"epochs": 3}]}, ['phases.0.rates: was {"head": 0.01}, is now absent']),
+        ({"new": None}, ["new: was absent, is now null"]),
+        ({"name": "x" * 99}, [f"name: was {'x' * 100}, is now {'x' * 99}"]),
+        ({"name": "y" * 99}, [f"name: was {'x' * 60}…, is now {'y' * 60}…"]),
+    ],
+)
+def test_the_difference_is_a_line_a_value(tmp_path, change, lines):
+    spec = {
+        "seed": 0,
+        "data": {"digest": "0123456789abcdef" * 4, "classes": ["cat"]},
+        "phases": [{"rates": {"head": 0.01}}, {"epochs": 3}],
+        "name": "x" * 100,
     }
+    run = Run(tmp_path)
+    run.write_spec(spec, {})
+    assert run.difference(spec | change) == lines
+    assert run.matches(spec | change) == (not lines)
 
 
-def test_a_log_without_a_folder_or_a_listener_is_fine():
-    Log().emit("stage", stage="read")
+# T12: the lock
+
+HOLDING = """
+import sys
+from pathlib import Path
+from headstart.run import Run
+
+with Run(Path(sys.argv[1])).locked():
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
 
 
-def test_a_log_whose_folder_vanished_is_told(tmp_path):
-    log = Log()
-    log.write_to(tmp_path / "run" / "log.jsonl")
-    shutil.rmtree(tmp_path / "run")
-    with pytest.raises(ResourceError, match=r"log\.jsonl can't be written: No such file"):
-        log.emit("stage", stage="features")
+@contextmanager
+def holder(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has locked a run, until the block ends."""
+    words = [sys.executable, "-c", HOLDING, str(folder)]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "locked\n"
+        yield process
+
+
+def test_t12_a_second_process_is_refused_with_the_first_ones_number(tmp_path):
+    run = Run.open(tmp_path / "run", "name", SPEC)
+    with holder(run.folder) as process:
+        before = tree(tmp_path)
+        with pytest.raises(ResourceError) as raised, run.locked():
+            pytest.fail("it was locked twice")
+        assert raised.value.message == f"{run.folder} is being written by process {process.pid}."
+        assert "--out" in raised.value.hint
+        assert raised.value.exit_code == 5
+        assert tree(tmp_path) == before
+    assert process.returncode == 0
+    assert list(run.folder.iterdir()) == []
+    with run.locked():
+        run.write_spec(SPEC, {})
+    assert [path.name for path in run.folder.iterdir()] == ["spec.json"]
+
+
+def test_t12_a_second_thread_of_this_process_is_refused_too(tmp_path):
+    with (
+        Run(tmp_path).locked(),
+        pytest.raises(ResourceError, match=f"process {os.getpid()}"),
+        Run(tmp_path).locked(),
+    ):
+        pytest.fail("it was locked twice")
+
+
+def test_t12_what_a_killed_process_left_locks_nobody_out(tmp_path):
+    run = Run.open(tmp_path / "run", "name", SPEC)
+    with holder(run.folder) as process:
+        process.kill()
+    left = {path.name for path in run.folder.iterdir()}
+    assert left == {".lock", ".pid"}
+    again = Run.open(tmp_path / "run", "name", SPEC)
+    with again.locked():
+        assert (run.folder / ".pid").read_text() == f"{os.getpid()}\n"
+    assert list(run.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [None, "", "no number", "\udcff"])
+def test_t12_a_holder_that_can_t_be_told_is_another_process(tmp_path, number):
+    run = Run(tmp_path)
+    with holder(tmp_path):
+        (tmp_path / ".pid").unlink()
+        if number is not None:
+            (tmp_path / ".pid").write_bytes(number.encode("utf-8", "surrogateescape"))
+        with (
+            pytest.raises(ResourceError, match="is being written by another process"),
+            run.locked(),
+        ):
+            pytest.fail("it was locked twice")
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), SystemExit(143)])
+def test_the_lock_is_given_back_whatever_happens(tmp_path, error):
+    with pytest.raises(type(error)) as raised, Run(tmp_path).locked():
+        raise error
+    assert raised.value is error
+    assert list(tmp_path.iterdir()) == []
+    with Run(tmp_path).locked():
+        pass
+
+
+def test_a_folder_that_can_t_be_locked_is_a_matter_of_resources(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with (
+        pytest.raises(ResourceError, match="can't be locked: Is a directory"),
+        Run(tmp_path).locked(),
+    ):
+        pytest.fail("it was locked")
+
+
+def test_a_lock_whose_holder_can_t_be_written_is_given_back(tmp_path):
+    (tmp_path / ".pid" / "below").mkdir(parents=True)
+    with pytest.raises(ResourceError, match="can't be written"), Run(tmp_path).locked():
+        pytest.fail("it was locked")
+    assert [path.name for path in tmp_path.iterdir()] == [".pid"]
 
 
 # predictions.csv

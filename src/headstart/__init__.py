@@ -12,19 +12,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headstart.cache import Cache
     from headstart.classifier import Classifier, Prediction, Predictions, load
+    from headstart.comparing import compare
+    from headstart.comparison import Comparison
     from headstart.errors import HeadstartError
     from headstart.evaluation import Scores
-    from headstart.fitting import Fitted, fit
+    from headstart.fitting import Fitted, fit, resume
     from headstart.inputspec import InputSpec
+    from headstart.labelled import dataset
     from headstart.options import Options
     from headstart.report import Report
-    from headstart.strategy.phase import Phase, Rate, Solve, Strategy
+    from headstart.strategy.phase import Phase, Rate, Solve, Train
+    from headstart.strategy.strategy import Strategy
+    from headstart.training.create import create
+    from headstart.training.optim import apply, parameter_groups
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Cache": "cache",
     "Classifier": "classifier",
+    "Comparison": "comparison",
     "Fitted": "fitting",
     "HeadstartError": "errors",
     "InputSpec": "inputspec",
@@ -36,14 +43,22 @@ _HOMES = {
     "Report": "report",
     "Scores": "evaluation",
     "Solve": "strategy.phase",
-    "Strategy": "strategy.phase",
+    "Strategy": "strategy.strategy",
+    "Train": "strategy.phase",
+    "compare": "comparing",
+    "apply": "training.optim",
+    "create": "training.create",
+    "dataset": "labelled",
     "fit": "fitting",
     "load": "classifier",
+    "parameter_groups": "training.optim",
+    "resume": "fitting",
 }
 
 __all__ = [
     "Cache",
     "Classifier",
+    "Comparison",
     "Fitted",
     "HeadstartError",
     "InputSpec",
@@ -56,9 +71,16 @@ __all__ = [
     "Scores",
     "Solve",
     "Strategy",
+    "Train",
     "__version__",
+    "apply",
+    "compare",
+    "create",
+    "dataset",
     "fit",
     "load",
+    "parameter_groups",
+    "resume",
 ]
 
 

@@ -14,7 +14,7 @@ Nothing here is a pickle, and nothing is read before its digest is checked.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from torch import nn
 
 from headstart.backbones import zoo
 from headstart.backbones.base import Backbone
+from headstart.data.augment import symmetries
 from headstart.errors import ModelError, UnsafeFile, UsageError
 from headstart.files import (
     check_writable,
@@ -37,32 +38,41 @@ from headstart.files import (
 )
 from headstart.inputspec import InputSpec
 from headstart.training.device import InferencePath
+from headstart.training.heads import HeadSpec, last_linear
 from headstart.training.task import SingleLabel, from_dict
 
-__all__ = ["MANIFEST", "find", "load", "save", "verify"]
+__all__ = ["MANIFEST", "Parts", "find", "load", "save", "verify"]
 
 FORMAT = 1
 MANIFEST = "MANIFEST.json"
 _FILES = ("headstart.json", "model.safetensors", "README.md", "config.json")
 
 
-def save(
-    folder: Path,
-    backbone: Backbone,
-    head: nn.Linear,
-    task: SingleLabel,
-    path: InferencePath,
-    *,
-    card: str,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a classifier is made of.
+
+    Attributes:
+        backbone: The network without its head.
+        head: (B, feature_dim) -> (B, C).
+        task: What its outputs mean.
+        path: The inference path it was fitted on.
+        average: Over which mirror images predictions are averaged.
+    """
+
+    backbone: Backbone
+    head: nn.Module
+    task: SingleLabel
+    path: InferencePath
+    average: str = "none"
+
+
+def save(folder: Path, parts: Parts, *, card: str) -> None:
     """Write a classifier; the manifest last.
 
     Args:
         folder: Created if need be; files of the same names are replaced.
-        backbone: The network without its head.
-        head: The linear head.
-        task: What its outputs mean.
-        path: The inference path its head was solved on.
+        parts: The classifier.
         card: The model card, Markdown.
     """
     from headstart import __version__
@@ -70,7 +80,7 @@ def save(
     folder = Path(folder)
     check_writable(folder)
     _refuse_foreign(folder)
-    name = head_name(backbone)
+    backbone, task, form = parts.backbone, parts.task, HeadSpec.of(parts.head)
     document = {
         "format": FORMAT,
         "headstart": __version__,
@@ -78,8 +88,9 @@ def save(
         "architecture": backbone.architecture,
         "input_spec": backbone.input_spec.to_dict(),
         "feature_dim": backbone.feature_dim,
-        "head": {"kind": "linear", "name": name},
-        "path": path.to_dict(),
+        "head": {"kind": form.text, "name": head_name(backbone, form)},
+        "path": parts.path.to_dict(),
+        "average": parts.average,
         "origin": {
             "backbone": backbone.full_name,
             "weights": backbone.weights,
@@ -89,9 +100,9 @@ def save(
     }
     (folder / MANIFEST).unlink(missing_ok=True)
     write_json(folder / "headstart.json", document)
-    write_bytes(folder / "model.safetensors", save_tensors(_tensors(backbone, head, name)))
+    write_bytes(folder / "model.safetensors", save_tensors(_tensors(backbone, parts.head)))
     write_text(folder / "README.md", card)
-    config = timm_config(backbone, task)
+    config = timm_config(backbone, task) if form.is_linear else None
     if config is None:  # and not one that another classifier left there
         (folder / "config.json").unlink(missing_ok=True)
     else:
@@ -114,14 +125,21 @@ def _refuse_foreign(folder: Path) -> None:
             )
 
 
-def head_name(backbone: Backbone) -> str:
-    """Name the head's layer as the original network names its classifier."""
-    return backbone.classifier or "headstart_head"
+def head_name(backbone: Backbone, form: HeadSpec) -> str:
+    """Name a linear head as the original network names its classifier."""
+    return (backbone.classifier if form.is_linear else None) or "headstart_head"
 
 
-def _tensors(backbone: Backbone, head: nn.Linear, name: str) -> dict[str, torch.Tensor]:
+def _tensors(backbone: Backbone, head: nn.Module) -> dict[str, torch.Tensor]:
+    """Return all tensors under the names they are saved by.
+
+    A linear head is the layer itself, with or without dropout before it.
+    """
+    form = HeadSpec.of(head)
+    name = head_name(backbone, form)
+    values = last_linear(head).state_dict() if form.is_linear else head.state_dict()
     tensors = dict(backbone.network.state_dict())
-    tensors |= {f"{name}.{key}": value for key, value in head.state_dict().items()}
+    tensors |= {f"{name}.{key}": value for key, value in values.items()}
     return {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
 
 
@@ -213,7 +231,7 @@ def _read(path: Path) -> dict[str, Any]:
     return document
 
 
-def load(folder: Path) -> tuple[Backbone, nn.Linear, SingleLabel, InferencePath]:
+def load(folder: Path) -> Parts:
     """Read a model folder that ``save`` wrote.
 
     Raises:
@@ -224,15 +242,16 @@ def load(folder: Path) -> tuple[Backbone, nn.Linear, SingleLabel, InferencePath]
         backbone = _rebuild(document)
         task = from_dict(document["task"])
         path = InferencePath.from_dict(document["path"])
-        name = document["head"]["name"]
+        form, average = document["head"]["kind"], document.get("average", "none")
+        head = task.head(backbone.feature_dim, form)
+        symmetries(average)
     except (AttributeError, KeyError, TypeError, UsageError) as error:
         raise ModelError(
             f"{folder / 'headstart.json'} does not describe a classifier: {error!r}.",
             field="headstart.json",
         ) from error
-    head = task.head(backbone.feature_dim)
-    _load_tensors(folder / "model.safetensors", backbone, head, name)
-    return backbone, head, task, path
+    _load_tensors(folder / "model.safetensors", backbone, head)
+    return Parts(backbone, head.eval(), task, path, average)
 
 
 def _rebuild(document: dict[str, Any]) -> Backbone:
@@ -241,7 +260,7 @@ def _rebuild(document: dict[str, Any]) -> Backbone:
     return replace(backbone, weights=origin["weights"], licence=origin["licence"])
 
 
-def _load_tensors(file: Path, backbone: Backbone, head: nn.Linear, name: str) -> None:
+def _load_tensors(file: Path, backbone: Backbone, head: nn.Module) -> None:
     """Load a file that must hold just the tensors that ``save`` would write."""
     try:
         tensors = load_tensors(file.read_bytes())
@@ -251,7 +270,7 @@ def _load_tensors(file: Path, backbone: Backbone, head: nn.Linear, name: str) ->
         ) from error
     wanted, found = (
         {key: (tensor.dtype, tensor.shape) for key, tensor in some.items()}
-        for some in (_tensors(backbone, head, name), tensors)
+        for some in (_tensors(backbone, head), tensors)
     )
     wrong = sorted(key for key in wanted | found if wanted.get(key) != found.get(key))
     if wrong:
@@ -260,5 +279,8 @@ def _load_tensors(file: Path, backbone: Backbone, head: nn.Linear, name: str) ->
             f"tensors are missing, not its own, or of another shape or type, such as {wrong[0]}.",
             field=file.name,
         )
-    head.load_state_dict({key: tensors.pop(f"{name}.{key}") for key in ("weight", "bias")})
+    form = HeadSpec.of(head)
+    layers = last_linear(head) if form.is_linear else head
+    name = head_name(backbone, form)
+    layers.load_state_dict({key: tensors.pop(f"{name}.{key}") for key in layers.state_dict()})
     backbone.network.load_state_dict(tensors)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from headstart import bundle
 from headstart.metrics import Metric
 from headstart.report import Report
+from headstart.training_text import choice
 
 if TYPE_CHECKING:
     from headstart.classifier import Classifier
@@ -23,18 +24,18 @@ def model_card(report: Report, *, for_timm: bool) -> str:
     """
     name = report.backbone["name"]
     rows = "\n".join(f"| {key} | {_shown(metric)} |" for key, metric in report.test.items())
-    split, engine, solver = report.split, report.engine, report.strategy["solver"]
+    split, engine = report.split, report.engine
     card = f"""# {report.run}
 
 An image classifier for {len(report.classes)} classes, made by headstart.
 
 - Classes: {", ".join(report.classes)}
 - Backbone: {name}, weights {report.backbone["weights"]}, licence {report.backbone["licence"]}
-- Strategy: {report.strategy["name"]}
+- Strategy: {report.strategy["name"]}, {_trained(report)}
 - Images: {split["n_train"]:,} train, {split["n_val"]:,} val, {split["n_test"]:,} test; split
   {split["digest"][:12]}
-- Penalty {solver["penalty"]:g}, chosen by {solver["chosen_by"]}; then solved on all
-  {solver["fitted_on"]:,} images of train and val, and judged on test, which it never saw
+{_choices(report)}
+- Judged on test, which it never saw{_forced(report)}
 - Forward pass: {engine["precision"]} on {engine["device"]} ({engine["reason"]})
 
 | on test | value and 95 % interval |
@@ -62,6 +63,13 @@ Without `pretrained=True` timm gives random weights and does not say so. Prepare
     return card
 
 
+def _forced(report: Report) -> str:
+    """Return a line for each finding that its user should know before all others."""
+    return "".join(
+        f"\n- {finding['message']}" for finding in report.findings if finding["kind"] == "forced"
+    )
+
+
 def default_card(classifier: Classifier) -> str:
     """Return a short model card for a classifier saved outside a run."""
     backbone = classifier.backbone
@@ -84,6 +92,26 @@ timm loads the folder too: `timm.create_model("local-dir:this-folder", pretraine
 `pretrained=True` timm gives random weights and does not say so.
 """
     return card
+
+
+def _trained(report: Report) -> str:
+    counts = report.parameters
+    n = len(report.training)
+    most = "" if n == 1 else f"in {n} phases at most "
+    return f"{most}{counts['trainable']:,} of {counts['total']:,} parameters learnt"
+
+
+def _choices(report: Report) -> str:
+    """Say in words what val decided in each phase."""
+    lines = []
+    for record in report.training:
+        name = f"Phase {record['phase']}: " if len(report.training) > 1 else ""
+        chosen = f"{name}{choice(record)}"
+        lines.append(f"- {chosen[0].upper()}{chosen[1:]}")
+    if report.training and report.training[-1]["kind"] == "solve":
+        fitted_on = report.training[-1]["fitted_on"]
+        lines[-1] += f"; then solved on all\n  {fitted_on:,} images of train and val"
+    return "\n".join(lines)
 
 
 def _shown(metric: Metric) -> str:

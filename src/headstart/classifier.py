@@ -17,6 +17,7 @@ from headstart import bundle
 from headstart.backbones.base import Backbone
 from headstart.cache import Cache
 from headstart.card import default_card
+from headstart.data.augment import symmetries, symmetry
 from headstart.data.loader import Batch
 from headstart.data.loader import load as load_images
 from headstart.data.read import Failure, Source, source_name
@@ -87,21 +88,25 @@ class Classifier:
         task: The classes.
         path: Where and how the forward pass runs.
         notes: What a user should know about this copy, such as another precision than at fit.
+        average: Over which mirror images of an image predictions are averaged: ``none``, ``flip``
+            (2) or ``square`` (8).
     """
 
     def __init__(
         self,
         backbone: Backbone,
-        head: nn.Linear,
+        head: nn.Module,
         task: SingleLabel,
         path: InferencePath,
         notes: Sequence[str] = (),
+        average: str = "none",
     ) -> None:
         self.backbone = backbone
         self.head = head
         self.task = task
         self.path = path
         self.notes = tuple(notes)
+        self.average = average
         self._forward: Forward | None = None
 
     @property
@@ -134,8 +139,8 @@ class Classifier:
         if errors not in ("raise", "skip"):
             raise UsageError(f"errors must be 'raise' or 'skip', not {errors!r}.", field="errors")
         sources = _sources(images)
-        features, kept, failed = self._features(sources, errors, progress)
-        rows = self.probabilities(features)
+        views, kept, failed = self._features(sources, errors, progress, symmetries(self.average))
+        rows = self.averaged(views)
         found = [
             Prediction(
                 path=source_name(sources[index]),
@@ -153,7 +158,8 @@ class Classifier:
         Raises:
             BadImage: An image can't be read.
         """
-        return self.probabilities(self.embed(images))
+        sources = _sources(images)
+        return self.averaged(self._features(sources, "raise", None, symmetries(self.average))[0])
 
     def embed(self, images: Images) -> npt.NDArray[np.float32]:
         """Return the backbone's features, (N, feature_dim).
@@ -161,14 +167,20 @@ class Classifier:
         Raises:
             BadImage: An image can't be read.
         """
-        return self._features(_sources(images), "raise", None)[0]
+        return self._features(_sources(images), "raise", None)[0][0]
 
     def probabilities(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Apply the head to features (N, feature_dim) and return probabilities (N, C)."""
         with torch.inference_mode():
-            logits = self.head(torch.from_numpy(np.ascontiguousarray(features)))
+            values = torch.from_numpy(np.ascontiguousarray(features))
+            logits = self.head(values.to(_device_of(self.head))).float().cpu()
             probabilities: npt.NDArray[np.float64] = self.task.probabilities(logits).numpy()
         return probabilities
+
+    def averaged(self, views: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float64]:
+        """Return the mean of the probabilities (N, C) over the features of each view (N, D)."""
+        mean: npt.NDArray[np.float64] = np.mean([self.probabilities(view) for view in views], 0)
+        return mean
 
     def evaluate(
         self,
@@ -202,30 +214,44 @@ class Classifier:
             card: The model card, Markdown; by default a short one.
         """
         text = card if card is not None else default_card(self)
-        bundle.save(Path(folder), self.backbone, self.head, self.task, self.path, card=text)
+        bundle.save(
+            Path(folder),
+            bundle.Parts(self.backbone, self.head, self.task, self.path, self.average),
+            card=text,
+        )
         return Path(folder)
 
     def _features(
-        self, sources: list[Source], errors: str, progress: Progress | None
-    ) -> tuple[npt.NDArray[np.float32], list[int], list[Failure]]:
-        """Decode and pass forward, without the cache; (n, D), the positions kept, the failures."""
+        self,
+        sources: list[Source],
+        errors: str,
+        progress: Progress | None,
+        views: Sequence[int] = (0,),
+    ) -> tuple[list[npt.NDArray[np.float32]], list[int], list[Failure]]:
+        """Decode and pass forward, without the cache.
+
+        Returns:
+            Features (n, D) of each view, the positions kept, the failures.
+        """
         if self._forward is None:
             self._forward = Forward(self.backbone, self.path)
         # One image alone is answered at once; several give the numbers they would give in a fit.
         pad = len(sources) > 1
-        rows, kept, failed = [], [], []
+        empty = np.empty((0, self.backbone.feature_dim), dtype=np.float32)
+        rows: list[list[npt.NDArray[np.float32]]] = [[empty] for _ in views]
+        kept, failed = [], []
         for event in self._load(sources):
             if isinstance(event, Failure):
                 if errors == "raise":
                     raise BadImage(event.name, event.reason)
                 failed.append(event)
             else:
-                rows.append(self._forward(event.pixels, pad=pad))
+                for some, view in zip(rows, views, strict=True):
+                    some.append(self._forward(symmetry(event.pixels, view), pad=pad))
                 kept += [int(index) for index in event.indices]
             if progress is not None:
                 progress(len(kept) + len(failed), len(sources))
-        empty = np.empty((0, self.backbone.feature_dim), dtype=np.float32)
-        return np.concatenate([empty, *rows]), kept, failed
+        return [np.concatenate(some) for some in rows], kept, failed
 
     def _load(self, sources: list[Source]) -> Iterator[Batch | Failure]:
         return load_images(sources, self.input_spec, self.path.batch_size)
@@ -244,9 +270,13 @@ def load(location: str | Path, *, device: str = "auto", precision: str = "auto")
         UnsafeFile: A file was given instead of a folder.
         ModelError: There is no finished model, or one of its files was changed.
     """
-    backbone, head, task, fitted = bundle.load(bundle.find(Path(location)))
-    path, notes = _path_here(fitted, device, precision)
-    return Classifier(backbone, head, task, path, notes)
+    parts = bundle.load(bundle.find(Path(location)))
+    path, notes = _path_here(parts.path, device, precision)
+    return Classifier(parts.backbone, parts.head, parts.task, path, notes, parts.average)
+
+
+def _device_of(head: nn.Module) -> torch.device:
+    return next(head.parameters()).device
 
 
 def _path_here(

@@ -15,11 +15,11 @@ import sys
 import traceback
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from headstart import __version__, console
+from headstart import __version__, cli_compare, console
 from headstart.errors import DataError, HeadstartError, ResourceError, UsageError
 from headstart.files import write_text
 from headstart.options import (
@@ -27,8 +27,12 @@ from headstart.options import (
     Options,
     parse_gates,
     parse_numbers,
+    parse_settings,
     parse_share,
 )
+
+if TYPE_CHECKING:
+    from headstart.fitting import Fitted
 
 __all__ = ["app", "main"]
 
@@ -55,7 +59,7 @@ Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16.")]
 MaxBad = Annotated[
     str, typer.Option(help="Share of unreadable images above which the data is refused.")
 ]
-BatchSize = Annotated[int | None, typer.Option(help="Images a forward pass.")]
+BatchSize = Annotated[int | None, typer.Option(help="Images a step and a forward pass.")]
 Backbone = Annotated[str, typer.Option(help="The pre-trained network, as zoo:name.")]
 Weights = Annotated[Path | None, typer.Option(help="A file of weights to load into it.")]
 Resize = Annotated[str | None, typer.Option(help="crop, squash or pad; default: the network's.")]
@@ -80,7 +84,32 @@ def fit(
     weights: Weights = None,
     mean: Triple = None,
     std: Triple = None,
-    strategy: Annotated[str, typer.Option(help="What is trained, and how.")] = "feature-extraction",
+    strategy: Annotated[
+        str, typer.Option(help="What is trained, and how: a name (docs/strategy.md) or a .toml.")
+    ] = "feature-extraction",
+    head: Annotated[
+        str, typer.Option(help="linear, linear,dropout=0.2, mlp:256,dropout=0.5/0.3")
+    ] = "linear",
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of every phase that trains, or of the head.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
+    augment: Annotated[
+        str | None, typer.Option(help="none, light, standard, strong or shear-zoom.")
+    ] = None,
+    symmetry: Annotated[
+        str | None, typer.Option(help="Mirror images that mean the same: none, flip or square.")
+    ] = None,
+    average: Annotated[
+        str, typer.Option(help="Average predictions over mirror images: none, flip or square.")
+    ] = "none",
+    views: Annotated[
+        int | None, typer.Option(help="Augmented views of each image, beside the plain one.")
+    ] = None,
+    train: Annotated[
+        list[str] | None,
+        typer.Option(help="More of training, as optimizer=sgd,mixup=0.2 (docs/strategy.md)."),
+    ] = None,
     size: Size = None,
     resize: Resize = None,
     split: Annotated[
@@ -93,10 +122,16 @@ def fit(
     class_weights: Annotated[
         str, typer.Option(help="none; balanced gives rare classes more weight.")
     ] = "none",
-    seed: Annotated[int, typer.Option(help="Decides the split.")] = 0,
+    seed: Annotated[int, typer.Option(help="Decides the split and all that is drawn.")] = 0,
+    split_seed: Annotated[
+        int | None, typer.Option(help="Decides the split. Default: the seed.")
+    ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
     batch_size: BatchSize = None,
+    save_minutes: Annotated[
+        float, typer.Option(help="Save a run that trains at least this often.")
+    ] = 5.0,
     max_bad: MaxBad = "1%",
     minimum: Annotated[
         list[str] | None,
@@ -116,6 +151,14 @@ def fit(
         mean=parse_numbers("mean", mean),
         std=parse_numbers("std", std),
         strategy=strategy,
+        head=head,
+        epochs=epochs,
+        lr=lr,
+        augment=augment,
+        symmetry=symmetry,
+        average=average,
+        views=views,
+        train=parse_settings(train or []),
         size=size,
         resize=resize,
         split=parse_numbers("split", split),
@@ -123,9 +166,11 @@ def fit(
         limit_per_class=limit_per_class,
         class_weights=class_weights,
         seed=seed,
+        split_seed=split_seed,
         device=device,
         precision=precision,
         batch_size=batch_size,
+        save_minutes=save_minutes,
         max_bad=parse_share("max-bad", max_bad),
         minimum=parse_gates(minimum or []),
         allow_noncommercial=allow_noncommercial,
@@ -138,10 +183,31 @@ def fit(
     command = shlex.join(["headstart", *sys.argv[1:]])
     with console.Progress() as progress:
         fitted = fit_images(data, out, listener=progress, command=command, **vars(options))
+    _show(fitted, as_json)
+
+
+def _show(fitted: Fitted, as_json: bool) -> None:
     if as_json:
         console.put_json(fitted.report.to_dict())
         return
     console.put(*console.summary(fitted.report), "", str(fitted.folder / "report.html"))
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that stopped.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on although the images have changed.")
+    ] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Go on with a run where it stopped; on a CPU bit by bit as if it had not."""
+    from headstart.fitting import resume as go_on
+
+    with console.Progress() as progress:
+        fitted = go_on(run, listener=progress, force=force)
+    _show(fitted, as_json)
 
 
 def _dry_run(data: str, options: Options, as_json: bool) -> None:
@@ -153,7 +219,7 @@ def _dry_run(data: str, options: Options, as_json: bool) -> None:
     if as_json:
         console.put_json(plan.to_dict())
     else:
-        console.put(*plan.lines())
+        console.put(*plan.lines(), "", plan.asked.to_toml().rstrip())
 
 
 @app.command()
@@ -271,6 +337,9 @@ def embed(
     console.talk(*(f"failed: {failure.name}: {failure.reason}" for failure in embedding.failed))
 
 
+cli_compare.add_commands(app)
+
+
 @cache_app.command("list")
 def cache_list(as_json: Json = False, debug: Debug = False) -> None:
     """Show what is remembered, and where."""
@@ -373,7 +442,7 @@ class _Interrupted(HeadstartError):
     def __init__(self) -> None:
         super().__init__(
             "Stopped by a signal.",
-            hint="What was computed is kept: the same command goes on from there.",
+            hint="What was computed is kept: the same command, or headstart resume RUN, goes on.",
         )
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from headstart.training_text import choice, stops, what_was_kept
+
 if TYPE_CHECKING:
     from headstart.cache import StoreInfo
     from headstart.metrics import Metric
@@ -29,7 +31,7 @@ __all__ = [
 _STAGES = {
     "read": "checking the images",
     "features": "computing features",
-    "train": "solving the head",
+    "decode": "decoding the images",
     "evaluate": "evaluating",
 }
 _METRICS = {
@@ -59,11 +61,11 @@ def talk(*lines: str) -> None:
 
 
 class Progress:
-    """Shows a fit's events: a bar on a terminal, a line a stage where stderr is piped."""
+    """Shows a fit's events: a line for each stage and epoch; on a terminal a bar within each."""
 
     def __init__(self) -> None:
         self._bar: Any = None
-        self._stage = ""
+        self._name = ""
 
     def __enter__(self) -> Self:
         return self
@@ -79,61 +81,125 @@ class Progress:
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Take one event of a run's log."""
         name = event["event"]
-        if name == "plan":
+        if name == "progress":
+            self._move(_bar_name(event), event["done"], event["total"], _unit(event["stage"]))
+        elif name == "plan":
             talk(*event["lines"])
-        elif name == "stage" and event["stage"] != "read":
-            self._close()
-            talk(f"{event['seconds']:6.1f} s  {_STAGES[event['stage']]}")
-        elif name == "progress":
-            self.bar(event["stage"])(event["done"], event["total"])
-        elif name == "features":
-            self._close()
-            path = event["path"]
-            talk(
-                f"{event['seconds']:6.1f} s  {event['computed']:,} computed, "
-                f"{event['remembered']:,} remembered; {path['precision']} on {path['device']} "
-                f"({path['reason']})"
-            )
-        elif name == "phase":
-            talk(f"{event['seconds']:6.1f} s  penalty {event['penalty']:g} by {event['chosen_by']}")
         elif name == "done" and event["already"]:
             talk("This run is already done; nothing was computed.")
+        elif name == "phase":
+            self._close()
+            # A trained phase's seconds are its own; it ended with the epoch of the line before.
+            when = f"{event['seconds']:6.1f} s" if event["kind"] == "solve" else ""
+            talk(f"{when:8}  {choice(event)}")
+        elif name in _SAID:
+            words = _SAID[name](event)
+            if words is not None:
+                self._close()
+                talk(f"{event['seconds']:6.1f} s  {words}")
 
     def bar(self, stage: str) -> Callable[[int, int], None]:
         """Return a function (done, total) that moves the bar of a stage."""
+        return lambda done, total: self._move(_STAGES.get(stage, stage), done, total, _unit(stage))
 
-        def move(done: int, total: int) -> None:
-            if not sys.stderr.isatty():
-                return
-            if self._stage != stage:
-                self._open(stage, total)
-            self._bar.update(done - self._bar.n)
+    def _move(self, name: str, done: int, total: int, unit: str) -> None:
+        if not sys.stderr.isatty():
+            return
+        if self._name != name:
+            self._open(name, total, unit)
+        self._bar.update(done - self._bar.n)
 
-        return move
-
-    def _open(self, stage: str, total: int) -> None:
+    def _open(self, name: str, total: int, unit: str) -> None:
         from tqdm import tqdm
 
         self._close()
-        self._stage = stage
-        self._bar = tqdm(total=total, unit=" images", leave=False, desc=_STAGES.get(stage, stage))
+        self._name = name
+        self._bar = tqdm(total=total, unit=unit, leave=False, desc=name)
 
     def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
-        self._bar, self._stage = None, ""
+        self._bar, self._name = None, ""
+
+
+def _bar_name(event: Mapping[str, Any]) -> str:
+    stage: str = event["stage"]
+    if stage not in ("epoch", "views"):
+        return _STAGES.get(stage, stage)
+    what = ": views behind the frozen blocks" if stage == "views" else ""
+    return f"phase {event['phase']}, epoch {event['epoch']}{what}"
+
+
+def _unit(stage: str) -> str:
+    return " steps" if stage == "epoch" else " images"
+
+
+def _stage(event: Mapping[str, Any]) -> str | None:
+    return _STAGES[event["stage"]] if event["stage"] not in ("read", "train") else None
+
+
+def _features(event: Mapping[str, Any]) -> str:
+    path = event["path"]
+    return (
+        f"{event['computed']:,} computed, {event['remembered']:,} remembered; "
+        f"{path['precision']} on {path['device']} ({path['reason']})"
+    )
+
+
+def _phase_start(event: Mapping[str, Any]) -> str:
+    doing = "solving the head" if event["kind"] == "solve" else "training"
+    return f"phase {event['phase']}: {doing}"
+
+
+def _epoch(event: Mapping[str, Any]) -> str:
+    loss = f"{'start':11}" if event["loss"] is None else f"loss {event['loss']:.4f}"
+    val = event["val"] or {}
+    judged = ", ".join(f"{name} {val[key]:.3f}" for key, name in _JUDGED if key in val)
+    parts = (f"epoch {event['epoch']:>3}", loss, judged and f"val {judged}")
+    return "  ".join([*filter(None, parts), f"({event['took']:.1f} s)"])
+
+
+def _stopped(event: Mapping[str, Any]) -> str:
+    if event["why"] == "patience":
+        return f"stopped after epoch {event['epoch']}: val no longer improved"
+    return (
+        f"stopped in epoch {event['epoch']}, step {event['step']}: the {event['what']} is not "
+        f"finite; that step was not taken. Its images: {', '.join(event['files'])}"
+    )
+
+
+def _memory(event: Mapping[str, Any]) -> str:
+    n = event["images"]
+    return f"out of memory: going on with {n} image{'' if n == 1 else 's'} at once, same gradients"
+
+
+def _resumed(event: Mapping[str, Any]) -> str:
+    return "; ".join([f"going on in phase {event['phase']}", *event["notes"]])
+
+
+_JUDGED = (("accuracy", "accuracy"), ("log_loss", "log loss"))
+_SAID: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
+    "epoch": _epoch,
+    "features": _features,
+    "memory": _memory,
+    "phase-start": _phase_start,
+    "resume": _resumed,
+    "stage": _stage,
+    "stopped": _stopped,
+}
 
 
 def summary(report: Report) -> list[str]:
     """Return a finished run's result as lines."""
     test = report.test["accuracy"]
     lines = scores_table("test", report.test)
-    if report.val["accuracy"].n:
-        value = report.val["accuracy"]
-        chosen_by = report.strategy["solver"]["chosen_by"]
-        lines.append(
-            f"val   accuracy {_interval(value)}, n = {value.n:,}; penalty chosen by {chosen_by}"
-        )
+    value = report.val["accuracy"]
+    if value.n:
+        lines.append(f"val   accuracy {_interval(value)}, n = {value.n:,}")
+    outcome = what_was_kept(report)
+    if outcome is not None:
+        lines.append(outcome)
+    lines += stops(report)
     lines.append(
         f"judged once on {test.n:,} test images; {report.timings['total_s']:.1f} s in all: "
         f"read {report.timings['read_s']:.1f}, features {report.timings['features_s']:.1f}, "
@@ -166,13 +232,25 @@ def cache_table(folder: Path, limit: int, stores: Sequence[StoreInfo]) -> list[s
     used = sum(store.bytes for store in stores)
     lines = [f"{folder}: {used / 1e6:.1f} MB of at most {limit / 1e9:.1f} GB"]
     for store in reversed(stores):
-        spec, path = store.key["input"], store.key["path"]
         day = time.strftime("%Y-%m-%d %H:%M", time.localtime(store.last_used))
         lines.append(
-            f"  {store.rows:>9,} rows {store.bytes / 1e6:>9.1f} MB  {day}  {store.key['backbone']} "
-            f"{spec['height']} x {spec['width']} {spec['resize']} {path['precision']}"
+            f"  {store.rows:>9,} rows {store.bytes / 1e6:>9.1f} MB  {day}  {_content(store.key)}"
         )
     return lines
+
+
+def _content(key: Mapping[str, Any]) -> str:
+    """Say in words what a store holds."""
+    spec = key["input"]
+    size = f"{spec['height']} x {spec['width']} {spec['resize']}"
+    if key["what"] == "pixels":
+        return f"pixels {size}"
+    if key["what"] == "boundary":
+        view = key["view"] if isinstance(key["view"], str) else f"view {key['view']['view']}"
+        behind = f" behind {key['cut']} blocks, {view}"
+    else:
+        behind = "" if key["view"] == "plain" else f" {key['view']}"
+    return f"{key['backbone']} {size} {key['path']['precision']}{behind}"
 
 
 def _interval(metric: Metric) -> str:

@@ -62,8 +62,12 @@ class Embedding:
         return {"n": n, "feature_dim": dim, "failed": failed}
 
 
-def create_backbone(options: Options) -> Backbone:
+def create_backbone(options: Options, *, random: int | None = None) -> Backbone:
     """Load the network that the options ask for, with their resize rule.
+
+    Args:
+        options: What was asked for.
+        random: A seed to draw the weights from, instead of loading any.
 
     Raises:
         UsageError: The name is unknown, or the licence forbids commercial use.
@@ -77,6 +81,7 @@ def create_backbone(options: Options) -> Backbone:
         std=options.std,
         size=options.size,
         allow_noncommercial=options.allow_noncommercial,
+        random=random,
     )
     if options.resize is None:
         return backbone

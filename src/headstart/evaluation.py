@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from headstart.cache import Cache
+from headstart.data.augment import symmetries
 from headstart.data.check import check, judge_failures
 from headstart.data.items import Item
 from headstart.data.read import Failure
@@ -60,19 +61,24 @@ def evaluate(
     dataset = replace(dataset, items=held_out or dataset.items)
     _known(classifier, dataset.items, data)
     checked = check(dataset, FileMemory(cache.files), max_bad=max_bad, progress=None)
-    features = extract(
-        classifier.backbone,
-        [item.path for item in checked.items],
-        checked.digests,
-        cache,
-        classifier.path,
-        names=[item.name for item in checked.items],
-        progress=progress,
-    )
+    views = [
+        extract(
+            classifier.backbone,
+            [item.path for item in checked.items],
+            checked.digests,
+            cache,
+            classifier.path,
+            names=[item.name for item in checked.items],
+            symmetry=view,
+            progress=progress,
+        )
+        for view in symmetries(classifier.average)
+    ]
+    features = views[0]
     failed = (*checked.failed, *features.failed)
     judge_failures(len(dataset.items), failed, max_bad)
     labels = [checked.items[index].label for index in features.positions]
-    probabilities = classifier.probabilities(features.rows.all())
+    probabilities = classifier.averaged([view.rows.all() for view in views])
     task = classifier.task
     return Scores(split, task.evaluate(probabilities, task.encode(labels)), failed)
 

@@ -14,20 +14,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from headstart.curves import Curves, Line, Point, read_curves
 from headstart.files import write_bytes
 from headstart.matrix import Cell, Matrix, draw_matrix
+from headstart.panels import stretch_labels, thinned, tone
 from headstart.report import Mistake, Report, printable, shortened
+from headstart.scales import Scale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-__all__ = ["confusion_figure", "mistakes_figure"]
+__all__ = ["RATE_COLOURS", "confusion_figure", "curves_figure", "mistakes_figure"]
 
 _DPI = 150
 _COLOURS = {"right": (23, 80, 143), "wrong": (221, 107, 16)}  # as in report.css
-_LINE = "#e0e0dc"
+_LINE, _MUTED = "#e0e0dc", "#5a626b"
+_STYLES = {"train": "#17508f", "val": "#b5540c", "solved": "#b5540c"}
+RATE_COLOURS = (
+    *("#17508f", "#147a9c", "#1a8a6c", "#5a8a22"),
+    *("#987a0a", "#c0601a", "#b8423a", "#8e3a7a"),
+)
+_TITLES = {"loss": "loss", "accuracy": "val accuracy", "rate": "learning rate"}
+_WIDE, _HIGH = 7.6, 2.0  # inches: a plot with its margins
 _COLUMNS = 6
 _TILE, _PICTURE, _CAPTION = 220, 204, 96  # pixels: a mistake's width, its picture, the text below
 # Names in scripts that matplotlib's own font lacks are drawn with the first of these that is here.
@@ -105,6 +115,112 @@ def mistakes_figure(mistakes: Sequence[Mistake], path: Path) -> None:
             figure.text(x, y, printable(line), va="top", color=colour, **style)
     figure.figimage(np.asarray(sheet), zorder=-1)
     _save(figure, path)
+
+
+def curves_figure(report: Report, path: Path) -> bool:
+    """Draw loss, val accuracy and rates over the epochs of all phases, one below the other.
+
+    Args:
+        report: The run.
+        path: The PNG file.
+
+    Returns:
+        Whether there was anything to draw; where no phase trained, no file is written.
+    """
+    from matplotlib.figure import Figure
+
+    curves = read_curves(report.training)
+    if curves is None:
+        return False
+    panels = curves.panels()
+    figure = Figure(figsize=(_WIDE, _HIGH * len(panels) + 0.5), dpi=_DPI, layout="constrained")
+    plots = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    for axes, (kind, lines, axis) in zip(plots, panels, strict=True):
+        _draw_lines(axes, curves, kind, lines)
+        _draw_scale(axes, axis, _TITLES[kind])
+        for stretch in curves.stretches[1:]:
+            axes.axvline(stretch.start, color=_MUTED, linewidth=0.8, linestyle=(0, (2, 3)))
+        _draw_legend(axes, len(lines))
+    _draw_epochs(plots[0], plots[-1], curves)
+    figure.align_ylabels()
+    _save(figure, path)
+    return True
+
+
+def _draw_lines(axes: Axes, curves: Curves, kind: str, lines: Sequence[Line]) -> None:
+    for index, line in enumerate(lines):
+        style: dict[str, Any] = {
+            "color": _colour(kind, line, tone(index, len(lines))),
+            "markersize": 4.4 if line.style == "solved" else 3.2,
+        }
+        for number, piece in enumerate(line.pieces):
+            name = printable(line.name) if number == 0 else None
+            marker = _marker(line, piece, curves.dotted)
+            axes.plot(*_xy(piece), linewidth=1.4, marker=marker, clip_on=False, label=name, **style)
+    rings = [point for panel, point in curves.kept if panel == kind]
+    if rings:
+        ring: dict[str, Any] = {"marker": "o", "markersize": 8, "markerfacecolor": "none"}
+        ring |= {"color": "black", "linestyle": "none", "zorder": 5, "clip_on": False}
+        axes.plot(*_xy(rings), label="kept" if kind == "loss" else None, **ring)
+
+
+def _colour(kind: str, line: Line, number: int) -> str:
+    return RATE_COLOURS[number] if kind == "rate" else _STYLES[line.style]
+
+
+def _marker(line: Line, piece: Sequence[Point], dotted: bool) -> str | None:
+    if line.style == "solved":
+        return "D"
+    return "o" if dotted or len(piece) == 1 else None
+
+
+def _xy(points: Sequence[Point]) -> tuple[list[float], list[float]]:
+    return [point.x for point in points], [point.value for point in points]
+
+
+def _draw_scale(axes: Axes, axis: Scale, title: str) -> None:
+    if axis.logarithmic:
+        axes.set_yscale("log")
+    axes.set_yticks([value for value, _ in axis.ticks], [text for _, text in axis.ticks])
+    axes.minorticks_off()
+    axes.set_ylim(axis.low, axis.high)
+    axes.margins(y=0.06)
+    axes.set_ylabel(title, fontsize=9)
+    axes.grid(axis="y", color=_LINE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, labelsize=8)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(_MUTED)
+
+
+def _draw_legend(axes: Axes, n_lines: int) -> None:
+    """Name the lines beside the plot: at most eight, and the ring behind them."""
+    handles, names = axes.get_legend_handles_labels()
+    chosen = [*thinned(n_lines), *range(n_lines, len(names))]
+    style: dict[str, Any] = {"frameon": False, "fontsize": 7.5, "handlelength": 1.4}
+    axes.legend(
+        [handles[index] for index in chosen],
+        [names[index] for index in chosen],
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.02),
+        labelspacing=0.35,
+        **style,
+    )
+
+
+def _draw_epochs(first: Axes, last: Axes, curves: Curves) -> None:
+    """Write the phases above the first plot and the epochs below the last."""
+    pixels = 96 * 0.68 * _WIDE  # of the plot, beside its legend
+    names = stretch_labels(curves.stretches, pixels / (curves.end - curves.start))
+    for stretch, name in zip(curves.stretches, names, strict=True):
+        place: dict[str, Any] = {"transform": first.get_xaxis_transform(), "ha": "center"}
+        first.text(stretch.middle, 1.05, name, fontsize=8, color=_MUTED, **place)
+    pad = 0.015 * (curves.end - curves.start)
+    last.set_xlim(curves.start - pad, curves.end + pad)
+    last.set_xticks(
+        *zip(*curves.epoch_ticks(10), strict=True)
+    ) if curves.epochs else last.set_xticks([])
+    last.set_xlabel("epoch", fontsize=9)
 
 
 def _draw_cells(axes: Axes, cells: Sequence[Cell]) -> None:

@@ -12,6 +12,7 @@ NUMBERED_UP_TO = 25  # classes; above, a cell shows its colour only
 _SIDE = 720.0  # of a matrix without numbers, in pixels
 _CELL_SIDES = ((2, 104), (4, 80), (7, 62), (12, 46), (18, 36), (NUMBERED_UP_TO, 29))
 _LETTER = 7.6  # width of a letter of the labels, in pixels
+_AXIS = 52  # what the words at the rows' corner take
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,8 @@ def draw_matrix(report: Report) -> Matrix:
     longest = _LETTER * max(map(text_width, labels))
     slanted = longest > cell - 8
     top = 34 + (0.71 * longest + 8 if slanted else 18)
-    return Matrix(cells, labels, (), cell, longest + 16, top, cell * n, slanted)
+    left = max(longest + 16, _AXIS)
+    return Matrix(cells, labels, (), cell, left, top, cell * n, slanted)
 
 
 @dataclass(frozen=True, slots=True)

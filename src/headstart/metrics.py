@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ClassScore", "Evaluation", "Metric", "evaluate", "wilson"]
+__all__ = ["ClassScore", "Evaluation", "Metric", "evaluate", "point_values", "wilson"]
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.intp]
@@ -144,6 +144,20 @@ def evaluate(
         intervals = _intervals(items, values, np.random.default_rng(seed), resamples)
         metrics = {name: Metric(values[name], *intervals[name], items.n) for name in _METRICS}
     return Evaluation(metrics, _confusion(items), _per_class(items, classes))
+
+
+def point_values(probabilities: ArrayLike, labels: ArrayLike, n_classes: int) -> dict[str, float]:
+    """Return the metrics of ``evaluate`` by name, without intervals: what training looks at.
+
+    Args:
+        probabilities: (N, C), rows that sum to 1 within 0.001; N at least 1.
+        labels: (N,) integers in 0..C-1.
+        n_classes: C, at least 2.
+
+    Raises:
+        ValueError: As ``evaluate``.
+    """
+    return _values(_Items.of(*_checked(probabilities, labels, n_classes)))
 
 
 def wilson(hits: ArrayLike, n: ArrayLike) -> tuple[Floats, Floats]:

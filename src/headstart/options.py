@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from headstart.errors import UsageError
 from headstart.inputspec import Resize, Triple
 
-__all__ = ["DEFAULT_BACKBONE", "GATES", "Options", "parse_gates", "parse_numbers", "parse_share"]
+if TYPE_CHECKING:
+    from headstart.strategy.strategy import Strategy
+
+__all__ = [
+    "DEFAULT_BACKBONE",
+    "GATES",
+    "Options",
+    "parse_gates",
+    "parse_numbers",
+    "parse_settings",
+    "parse_share",
+]
 
 DEFAULT_BACKBONE = "bundled:efficientnet_lite0"
 GATES = ("accuracy", "balanced_accuracy", "macro_f1")
 CLASS_WEIGHTS = ("none", "balanced")
+AUGMENTATIONS = ("none", "light", "standard", "strong", "shear-zoom")
+SYMMETRIES = ("none", "flip", "square")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,17 +41,29 @@ class Options:
         mean: The mean that ``weights`` were trained with, where no file beside them says so: one
             number a channel, in units of 0..1, or of 0..255 if any is above 1.
         std: The standard deviation, likewise.
-        strategy: Name of the strategy.
+        strategy: Name of the strategy, its arguments included, or the path of a .toml file.
+        head: ``linear``, ``linear,dropout=0.2``, ``mlp:256,dropout=0.5/0.3`` and the like.
+        epochs: Epochs of every phase that trains; a strategy without one then trains its head.
+        lr: The highest learning rate of the strategy; its other rates keep their proportion to it.
+        augment: ``none``, ``light``, ``standard``, ``strong`` or ``shear-zoom`` in every phase that
+            trains; from Python also a torchvision v2 transform of uint8 images (3, H, W).
+        symmetry: Which mirror images mean the same: ``none``, ``flip`` or ``square``.
+        average: Average predictions over these mirror images: ``none``, ``flip`` or ``square``.
+        views: How many augmented views of each image there are, beside the plain one.
+        train: Other fields of ``Train`` for every phase that trains, such as
+            ``{"optimizer": "sgd", "mixup": 0.2}``.
         size: Side of the input in pixels, for networks that take another than their own.
         resize: ``crop``, ``squash`` or ``pad``; None is the network's own rule.
         split: Shares of train, val and test, for data that brings no split of its own.
         limit: Train on this many images at most, stratified; val and test stay whole.
         limit_per_class: Train on this many images a class at most.
         class_weights: ``balanced`` gives rare classes the weight of common ones in training.
-        seed: Decides the split and whatever else is drawn.
+        seed: Decides whatever is drawn, and the split unless ``split_seed`` does.
+        split_seed: Decides the split; None is ``seed``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         precision: ``auto``, ``fp32`` or ``bf16``, of the frozen network's forward pass.
-        batch_size: Images a forward pass; None is the device's default.
+        batch_size: Images a step and a forward pass; None is the strategy's, and the device's.
+        save_minutes: A run that trains is saved after each epoch, and at least this often.
         max_bad: Share of unreadable images above which the data is refused.
         minimum: Test metrics that must be reached, such as ``{"accuracy": 0.9}``.
         allow_noncommercial: Take weights whose licence forbids commercial use.
@@ -47,7 +73,15 @@ class Options:
     weights: Path | None = None
     mean: Triple | None = None
     std: Triple | None = None
-    strategy: str = "feature-extraction"
+    strategy: str | Strategy = "feature-extraction"
+    head: str = "linear"
+    epochs: int | None = None
+    lr: float | None = None
+    augment: str | Callable[[Any], Any] | None = None
+    symmetry: str | None = None
+    average: str = "none"
+    views: int | None = None
+    train: dict[str, Any] = field(default_factory=dict)
     size: int | None = None
     resize: str | None = None
     split: tuple[float, float, float] | None = None
@@ -55,12 +89,51 @@ class Options:
     limit_per_class: int | None = None
     class_weights: str = "none"
     seed: int = 0
+    split_seed: int | None = None
     device: str = "auto"
     precision: str = "auto"
     batch_size: int | None = None
+    save_minutes: float = 5.0
     max_bad: float = 0.01
     minimum: dict[str, float] = field(default_factory=dict)
     allow_noncommercial: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types; ``from_dict`` turns them back.
+
+        A transform given from Python has none, and is named only.
+        """
+        document = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        document["weights"] = None if self.weights is None else str(self.weights)
+        if not isinstance(self.strategy, str):
+            document["strategy"] = self.strategy.to_dict()
+        if callable(self.augment):
+            document["augment"] = {"transform": repr(self.augment)}
+        return document
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> Options:
+        """Build options from ``to_dict``'s result.
+
+        Raises:
+            UsageError: They hold a transform that was given from Python.
+        """
+        values = dict(document)
+        if isinstance(values["augment"], dict):
+            raise UsageError(
+                "The run was made with a transform given from Python, which no file can hold.",
+                field="augment",
+                hint="Call headstart.fit with the same arguments again: it goes on.",
+            )
+        if isinstance(values["strategy"], dict):
+            from headstart.strategy.strategy import Strategy
+
+            values["strategy"] = Strategy.from_dict(values["strategy"])
+        if values["weights"] is not None:
+            values["weights"] = Path(values["weights"])
+        for name in ("mean", "std", "split"):
+            values[name] = None if values[name] is None else tuple(values[name])
+        return cls(**values)
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
@@ -77,18 +150,29 @@ class Options:
             "limit": self.limit,
             "limit-per-class": self.limit_per_class,
             "batch-size": self.batch_size,
+            "epochs": self.epochs,
         }
         for name, count in counts.items():
             if count is not None and count < 1:
                 found.append((name, f"must be at least 1, not {count}"))
-        if self.seed < 0:
-            found.append(("seed", f"must be 0 or more, not {self.seed}"))
+        if self.lr is not None and not 0 < self.lr < math.inf:
+            found.append(("lr", f"must be above 0, not {self.lr}"))
+        if not self.save_minutes > 0:
+            found.append(("save-minutes", f"must be above 0, not {self.save_minutes}"))
+        if self.views is not None and self.views < 0:
+            found.append(("views", f"must be 0 or more, not {self.views}"))
+        for name, seed in (("seed", self.seed), ("split-seed", self.split_seed)):
+            if seed is not None and seed < 0:
+                found.append((name, f"must be 0 or more, not {seed}"))
         if not 0 <= self.max_bad <= 1:
             found.append(("max-bad", f"must be a share from 0 to 1, not {self.max_bad}"))
         for name, choice, choices in (
             ("resize", self.resize, get_args(Resize)),
             ("class-weights", self.class_weights, CLASS_WEIGHTS),
             ("precision", self.precision, ("auto", "fp32", "bf16")),
+            ("augment", self.augment if isinstance(self.augment, str) else None, AUGMENTATIONS),
+            ("symmetry", self.symmetry, SYMMETRIES),
+            ("average", self.average, SYMMETRIES),
         ):
             if choice is not None and choice not in choices:
                 found.append((name, f"must be one of {', '.join(choices)}, not {choice!r}"))
@@ -156,3 +240,31 @@ def parse_gates(texts: list[str]) -> dict[str, float]:
             )
         gates[metric.strip()] = parse_share("min", value)
     return gates
+
+
+def parse_settings(texts: list[str]) -> dict[str, Any]:
+    """Turn ``optimizer=sgd`` and ``mixup=0.2,clip=none`` into fields of ``Train``.
+
+    Numbers become numbers; ``none`` stays a word, which means what the field says.
+
+    Raises:
+        UsageError: It is not of that form.
+    """
+    settings: dict[str, Any] = {}
+    for part in (part for text in texts for part in text.split(",")):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise UsageError(
+                f"--train must be name=value, as optimizer=sgd, not {part!r}.", field="train"
+            )
+        settings[name.strip().replace("-", "_")] = _value(value.strip())
+    return settings
+
+
+def _value(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,17 +19,27 @@ from headstart import __version__
 from headstart.data.check import Finding, judge_failures
 from headstart.data.read import Failure, decode
 from headstart.data.split import Split
+from headstart.errors import BadImage
 from headstart.metrics import Evaluation
+from headstart.phases import Trained
 from headstart.plan import Plan
 from headstart.report import Mistake, Report, thumbnail
 from headstart.run import Row
+from headstart.training.device import InferencePath
 from headstart.training.features import Features
 from headstart.training.solve import Solved
 
-__all__ = ["Outcome", "environment", "mistakes", "prediction_rows"]
+__all__ = [
+    "Outcome",
+    "agreement",
+    "environment",
+    "mistakes",
+    "prediction_rows",
+    "training_findings",
+]
 
 SHOWN = 12
-_PACKAGES = ("numpy", "pillow", "scikit-learn", "timm", "torch", "torchvision")
+_PACKAGES = ("accelerate", "numpy", "pillow", "scikit-learn", "timm", "torch", "torchvision")
 
 
 @dataclass(frozen=True)
@@ -38,20 +49,26 @@ class Outcome:
     Attributes:
         plan: What was to be done.
         split: The split without the images that could not be decoded.
-        features: The features and the path they came by.
-        solved: The head.
+        path: The inference path of the classifier.
+        computed: How many images this run decoded and passed forward.
+        agreement: How often fp32 says the same on val, if that was measured.
+        trained: What the phases left.
         results: Metrics of ``val`` and ``test``.
         probabilities: (n, C) of ``train``, ``val`` and ``test``, in the order of the split.
         failed: Images that could not be read.
+        changed: What had changed when the run was resumed, and was accepted.
     """
 
     plan: Plan
     split: Split
-    features: Features
-    solved: Solved
+    path: InferencePath
+    computed: int
+    agreement: dict[str, Any] | None
+    trained: Trained
     results: dict[str, Evaluation]
     probabilities: dict[str, npt.NDArray[np.float64]]
     failed: tuple[Failure, ...]
+    changed: tuple[str, ...] = ()
 
     def report(self, run: str, timings: dict[str, float], command: str) -> Report:
         """Build the report."""
@@ -60,7 +77,12 @@ class Outcome:
             run=run,
             task=plan.task.name,
             backbone=plan.spec["backbone"] | {"licence": plan.backbone.licence},
-            strategy=plan.strategy.to_dict() | {"solver": self.solved.to_dict()},
+            strategy=self._strategy(),
+            training=self.trained.records,
+            parameters={
+                "trainable": max(size.trainable for size in plan.sizes),
+                "total": plan.sizes[0].total,
+            },
             split={
                 "digest": split.digest,
                 "n_train": len(split.train),
@@ -82,8 +104,13 @@ class Outcome:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
+    def _strategy(self) -> dict[str, Any]:
+        document = self.plan.strategy.to_dict() | {"head": self.plan.spec["head"]}
+        solved = self.trained.solved
+        return document if solved is None else document | {"solver": solved.to_dict()}
+
     def _engine(self) -> dict[str, Any]:
-        path = self.features.path
+        path = self.path
         return {
             "device": path.device,
             "precision": path.precision,
@@ -92,38 +119,86 @@ class Outcome:
             "batch_size": path.batch_size,
             "reason": path.reason,
             "parity": path.parity,
-            "agreement": self._agreement(),
-            "images_computed": self.features.computed,
+            "agreement": self.agreement,
+            "images_computed": self.computed,
         }
-
-    def _agreement(self) -> dict[str, Any] | None:
-        """Tell how often the head says the same on fp32's features, on the val images that have."""
-        reference = self.features.reference
-        if reference is None:
-            return None
-        digests = [self.plan.checked.digests[index] for index in self.split.val]
-        unknown = set(reference.missing(digests))
-        known = [row for row, image in enumerate(digests) if image not in unknown]
-        if not known:
-            return None
-        exact = reference.rows([digests[row] for row in known]).all()
-        logits = exact @ self.solved.val_weight.T + self.solved.val_bias
-        same = logits.argmax(axis=1) == self.probabilities["val"][known].argmax(axis=1)
-        return {"value": float(same.mean()), "n": len(known)}
 
     def _findings(self) -> Iterator[Finding]:
         plan = self.plan
         n_total = len(plan.checked.items) + len(plan.checked.failed)
         yield from judge_failures(n_total, self.failed, plan.options.max_bad)
         yield from (finding for finding in plan.findings if finding.kind != "unreadable")
-        if not self.solved.converged:
+        if self.changed:
+            yield Finding(
+                kind="forced",
+                severity="warning",
+                files=(),
+                message=f"The run was resumed with --force although its data had changed: "
+                f"{'; '.join(self.changed)}.",
+                hint="Fit again for a run that can be made again.",
+            )
+        solved = self.trained.solved
+        if solved is not None and not solved.converged:
             yield Finding(
                 kind="not-converged",
                 severity="warning",
                 files=(),
-                message=f"The head at penalty {self.solved.penalty:g} did not converge.",
+                message=f"The head at penalty {solved.penalty:g} did not converge.",
                 hint="Look for features that are constant or huge; or use fewer classes.",
             )
+        for record in self.trained.records:
+            yield from training_findings(record)
+
+
+def agreement(
+    features: Features, solved: Solved, digests: Sequence[str], plain: npt.NDArray[np.float32]
+) -> dict[str, Any] | None:
+    """Tell how often the head says the same on fp32's features, on the val images that have any.
+
+    Args:
+        features: Their ``reference`` holds fp32's.
+        solved: The head.
+        digests: Of the n val images.
+        plain: (n, D) their features on the path of the run.
+    """
+    reference = features.reference
+    if reference is None:
+        return None
+    unknown = set(reference.missing(digests))
+    known = [row for row, image in enumerate(digests) if image not in unknown]
+    if not known:
+        return None
+    exact = reference.rows([digests[row] for row in known]).all()
+    said, expected = (
+        (values @ solved.val_weight.T + solved.val_bias).argmax(axis=1)
+        for values in (plain[known], exact)
+    )
+    same = said == expected
+    return {"value": float(same.mean()), "n": len(known)}
+
+
+def training_findings(record: dict[str, Any]) -> Iterator[Finding]:
+    """Yield what a phase's record says that its user should know."""
+    stopped = record.get("stopped") or {}
+    if stopped.get("why") == "not-finite":
+        yield Finding(
+            kind="not-finite",
+            severity="warning",
+            files=tuple(stopped["files"]),
+            message=f"Phase {record['phase']} stopped: the {stopped['what']} was not finite in "
+            f"epoch {stopped['epoch']}, step {stopped['step']}. Kept: {record['kept']}.",
+            hint="Lower the rate with --lr, or look at the files of that step.",
+        )
+    if record.get("parts", 1) > 1:
+        yield Finding(
+            kind="memory",
+            severity="note",
+            files=(),
+            message=f"Phase {record['phase']} ran out of memory; each step was computed in "
+            f"{record['parts']} parts of at most {record['images_at_once']} images, with the "
+            "gradients of the whole batch.",
+            hint="Take a smaller --batch-size or --size to make it faster.",
+        )
 
 
 def prediction_rows(outcome: Outcome) -> Iterator[Row]:
@@ -150,10 +225,18 @@ def mistakes(outcome: Outcome) -> list[Mistake]:
             label=items[row].label,
             predicted=plan.task.classes[predicted[row]],
             probability=float(shares[row].max()),
-            thumbnail=thumbnail(decode(items[row].path)),
+            thumbnail=_thumbnail(items[row].path),
         )
         for row in wrong[:SHOWN]
     ]
+
+
+def _thumbnail(path: Path) -> bytes | None:
+    """Return a small picture, or None where the file has gone or changed since it was read."""
+    try:
+        return thumbnail(decode(path))
+    except BadImage:
+        return None
 
 
 def environment() -> dict[str, Any]:

@@ -14,13 +14,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from headstart.curves import read_curves
 from headstart.matrix import confused_pairs, draw_matrix
 from headstart.metrics import ClassScore, Metric, wilson
+from headstart.panels import Drawing, draw_curves
 from headstart.report import Mistake, Report, printable
+from headstart.training_text import kept, phase_rows, phase_settings, settings, stops, trains
 
 __all__ = ["render_html"]
 
 _PAIRS = 10
+_NARROW = 340.0  # pixels: the curves on a phone
 _WORST = 20  # rows of the class table that are not folded away
 
 _METRICS = {
@@ -73,6 +77,10 @@ def render_html(report: Report, mistakes: Sequence[Mistake]) -> str:
         scores=_scores(report),
         worst=_WORST,
         strategy=_strategy(report),
+        settings=settings(report),
+        phases=phase_rows(report),
+        stops=list(stops(report)),
+        drawings=_drawings(report),
         parts=_parts(report.timings),
         findings=sorted(
             report.findings, key=lambda finding: _SEVERITIES.index(finding["severity"])
@@ -135,7 +143,7 @@ class _Summary:
     wrong: int
     usual: str | None
     usual_share: float
-    chosen_by: str | None
+    selected: str | None
 
 
 def _summary(report: Report) -> _Summary:
@@ -150,8 +158,15 @@ def _summary(report: Report) -> _Summary:
         wrong=metric.n - right,
         usual=largest.name if largest and test.n else None,
         usual_share=largest.support / test.n if largest and test.n else 0.0,
-        chosen_by=(report.strategy.get("solver") or {}).get("chosen_by"),
+        selected=_selected(report),
     )
+
+
+def _selected(report: Report) -> str | None:
+    if not report.training:
+        return None
+    last = report.training[-1]
+    return f"Selected by {last['chosen_by']}" if last["kind"] == "solve" else f"Kept: {kept(last)}"
 
 
 def _scores(report: Report) -> list[tuple[int, ClassScore, _Gauge]]:
@@ -177,13 +192,23 @@ def _parts(timings: Mapping[str, float]) -> list[tuple[str, float, float]]:
 
 
 def _strategy(report: Report) -> dict[str, Any]:
-    """Return the strategy's facts, each phase in a line and the solver's beside its name."""
-    facts = {key: fact for key, fact in report.strategy.items() if key not in ("phases", "solver")}
-    for number, phase in enumerate(report.strategy.get("phases", ()), start=1):
-        rates = (f"{name} {'frozen' if rate is None else rate}" for name, rate in phase["rates"])
-        facts[f"phase {number}"] = f"{', '.join(rates)}; {_facts(phase['fit'])}"
-    solver = report.strategy.get("solver") or {}
-    return {"task": report.task, **facts, **solver}
+    """Return the strategy's facts; those of its phases too where it only solves a head."""
+    strategy = report.strategy
+    own = {key: fact for key, fact in strategy.items() if key not in ("phases", "solver")}
+    facts = {"task": report.task, **{key: fact for key, fact in own.items() if fact is not None}}
+    if not trains(report):
+        for phase in strategy.get("phases", ()):
+            facts |= phase_settings(phase)
+        facts |= strategy.get("solver", {})
+    return facts
+
+
+def _drawings(report: Report) -> list[tuple[str, Drawing]]:
+    """Return the curves for a wide page and for a phone; none where there is nothing to draw."""
+    curves = read_curves(report.training)
+    if curves is None:
+        return []
+    return [("wide", draw_curves(curves)), ("narrow", draw_curves(curves, _NARROW))]
 
 
 def _base64(content: bytes) -> str:

@@ -33,8 +33,13 @@ class Report:
         run: Name of the run.
         task: What the labels mean, such as ``single-label``.
         backbone: Name, weights, licence and digest of the pre-trained network.
-        strategy: Name and phases; ``solver`` tells what the head's solver found, and
-            ``solver["chosen_by"]`` what it was chosen on.
+        strategy: Name and phases; ``solver`` tells what the head's solver found, where the last
+            phase was solved.
+        training: What happened in each phase: ``phase``, ``kind`` (``solve`` or ``train``),
+            ``seconds``; of a solved one the solver's choice; of a trained one its ``epochs`` (each
+            with ``epoch``, ``loss``, ``val``, ``rates``, ``seconds``), which is ``kept``, and why
+            it ``stopped`` early, if it did.
+        parameters: ``trainable``, the most that any phase trained, and ``total``.
         split: ``digest``, ``n_train``, ``n_val`` and ``n_test``.
         classes: The classes, in the order of ``confusion`` and ``per_class``.
         val: Metrics by name on the images that choices were made on.
@@ -55,6 +60,8 @@ class Report:
     task: str
     backbone: dict[str, Any]
     strategy: dict[str, Any]
+    training: tuple[dict[str, Any], ...]
+    parameters: dict[str, int]
     split: dict[str, Any]
     classes: tuple[str, ...]
     val: dict[str, Metric]
@@ -69,6 +76,14 @@ class Report:
     command: str
     created: str
 
+    @property
+    def chosen_by(self) -> str | None:
+        """What val decided in the last phase, in words."""
+        if not self.training:
+            return None
+        last = self.training[-1]
+        return str(last["chosen_by"] if last["kind"] == "solve" else last["kept"])
+
     def to_dict(self) -> dict[str, Any]:
         """Return report.json's document; ``from_dict`` turns it back."""
         return {
@@ -77,6 +92,8 @@ class Report:
             "task": self.task,
             "backbone": self.backbone,
             "strategy": self.strategy,
+            "training": list(self.training),
+            "parameters": self.parameters,
             "split": self.split,
             "classes": list(self.classes),
             "val": {name: metric.to_dict() for name, metric in self.val.items()},
@@ -111,7 +128,7 @@ class Report:
                 fields[name] = {key: Metric.from_dict(m) for key, m in fields[name].items()}
             fields["confusion"] = tuple(tuple(row) for row in fields["confusion"])
             fields["per_class"] = tuple(ClassScore(**score) for score in fields["per_class"])
-            for name in ("classes", "findings", "failed"):
+            for name in ("classes", "findings", "failed", "training"):
                 fields[name] = tuple(fields[name])
             return cls(**fields)
         except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -8,20 +8,29 @@ from __future__ import annotations
 import csv
 import io
 import json
-import time
-from collections.abc import Callable, Iterable, Sequence
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 from headstart.errors import ModelError, ResourceError, UsageError
 from headstart.files import check_writable, read_json, write_json, write_text
+from headstart.log import Event, Log
 from headstart.report import Report
 
 __all__ = ["Event", "Log", "Row", "Run", "csv_text", "read_report"]
 
-Event = dict[str, Any]
 _TRIES = 10_000
+_LOCK, _HOLDER = ".lock", ".pid"
+# What lies in a folder while a run in it is begun, or after that was cut short.
+_PASSING = (_LOCK, _HOLDER, f".{_HOLDER}.", ".writable-", ".spec.json.")
+_SHOWN = 60  # characters of a value that a difference shows
+_ABSENT = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,55 +42,6 @@ class Row:
     label: str
     predicted: str
     probabilities: Sequence[float]
-
-
-class Log:
-    """The events of a run: kept in log.jsonl once there is a folder, and told to a listener.
-
-    Args:
-        listener: Called with each event as it happens.
-    """
-
-    def __init__(self, listener: Callable[[Event], None] | None = None) -> None:
-        self._listener = listener
-        self._start = time.monotonic()
-        self._early: list[str] | None = []
-        self._path: Path | None = None
-
-    def write_to(self, path: Path) -> None:
-        """From now on keep the events, those so far included, in this file."""
-        self._path = path
-        write_text(path, "".join(self._early or []))
-        self._early = None
-
-    def emit(self, event: str, **values: Any) -> None:
-        """Tell that something happened; ``progress`` events go to the listener only."""
-        record = {"event": event, "seconds": round(time.monotonic() - self._start, 3), **values}
-        if self._listener is not None:
-            self._listener(record)
-        if event == "progress":
-            return
-        line = json.dumps(record) + "\n"
-        if self._early is not None:
-            self._early.append(line)
-        elif self._path is not None:
-            self._append(self._path, line)
-
-    @staticmethod
-    def _append(path: Path, line: str) -> None:
-        try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(line)
-        except OSError as error:  # the folder has vanished, or the disk is full
-            raise ResourceError(
-                f"{path} can't be written: {error.strerror}.",
-                field=str(path),
-                hint="Leave the run folder alone while it is written, and fit again.",
-            ) from error
-
-    def progress(self, stage: str) -> Callable[[int, int], None]:
-        """Return a function (done, total) that emits the progress of a stage."""
-        return lambda done, total: self.emit("progress", stage=stage, done=done, total=total)
 
 
 @dataclass(frozen=True)
@@ -109,9 +69,108 @@ class Run:
         document = read_json(file) if file.is_file() else None
         return document.get("spec") if isinstance(document, dict) else None
 
-    def write_spec(self, spec: dict[str, Any], environment: dict[str, Any]) -> None:
-        """Write spec.json: what the run is, and in which environment it is made."""
-        write_json(self.folder / "spec.json", {"spec": spec, "environment": environment})
+    def write_spec(
+        self,
+        spec: dict[str, Any],
+        environment: dict[str, Any],
+        invocation: dict[str, Any] | None = None,
+    ) -> None:
+        """Write spec.json.
+
+        Args:
+            spec: What the run is.
+            environment: Versions, threads and machine that it is made with.
+            invocation: What it takes to start it again: data, options, command; plain JSON.
+        """
+        document = {"spec": spec, "environment": environment}
+        if invocation is not None:
+            document["invocation"] = invocation
+        write_json(self.folder / "spec.json", document)
+
+    def environment(self) -> dict[str, Any]:
+        """Return the environment that the run was begun in.
+
+        Raises:
+            ModelError: The folder holds no run.
+        """
+        return self._kept("environment")
+
+    def invocation(self) -> dict[str, Any]:
+        """Return what it takes to start the run again.
+
+        Raises:
+            ModelError: The folder holds no run, or one of a version that did not keep this.
+        """
+        return self._kept("invocation")
+
+    def difference(self, spec: dict[str, Any]) -> list[str]:
+        """Compare the run's spec with another, a line a value that differs.
+
+        ``"data.digest: was 1f0c…, is now 77ab…"``; empty where the two are equal.
+
+        Raises:
+            ModelError: The folder holds no run.
+        """
+        return list(_differences(self._kept("spec"), spec))
+
+    def _kept(self, part: str) -> dict[str, Any]:
+        """Return a part of spec.json."""
+        file = self.folder / "spec.json"
+        document = read_json(file) if file.is_file() else None
+        if not isinstance(document, dict) or not isinstance(document.get("spec"), dict):
+            raise ModelError(
+                f"{self.folder} holds no run of headstart's: it has no spec.json of one.",
+                field=str(self.folder),
+                hint=f"Name the folder of a run; to make one: headstart fit --out {self.folder}",
+            )
+        if not isinstance(document.get(part), dict):
+            raise ModelError(
+                f"{self.folder} was made by a version of headstart that kept no {part}.",
+                field=str(self.folder),
+                hint=f"Give the command it was made with again, with --out {self.folder}",
+            )
+        kept: dict[str, Any] = document[part]
+        return kept
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing the run while the block lasts.
+
+        The lock goes with its process, however that ends; what it leaves behind locks nobody out.
+
+        Raises:
+            ResourceError: Another process is writing the run, or the folder can't be locked.
+        """
+        lock = filelock.FileLock(self.folder / _LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout as error:
+            raise ResourceError(
+                f"{self.folder} is being written by {self._holder()}.",
+                field=str(self.folder),
+                hint="Wait until it is done, or name another folder with --out.",
+            ) from error
+        except OSError as error:
+            raise ResourceError(
+                f"{self.folder} can't be locked: {error.strerror or error}.",
+                field=str(self.folder),
+                hint="Name a folder that can be written with --out.",
+            ) from error
+        try:
+            write_text(self.folder / _HOLDER, f"{os.getpid()}\n")
+            yield
+        finally:
+            # While it is still locked: afterwards it may already be another's.
+            for name in (_HOLDER, _LOCK):
+                with suppress(OSError):
+                    (self.folder / name).unlink()
+            lock.release()
+
+    def _holder(self) -> str:
+        """Return who holds the lock, in words."""
+        with suppress(OSError, ValueError):
+            return f"process {int((self.folder / _HOLDER).read_text('utf-8'))}"
+        return "another process"
 
     def write_predictions(self, classes: Sequence[str], rows: Iterable[Row]) -> None:
         """Write predictions.csv: item, split, label, predicted, probability of every class."""
@@ -178,7 +237,7 @@ class Run:
             found = "is a file"
         elif isinstance(there := self._spec(), dict):
             found = f"holds another run ({_difference(there, spec)})"
-        elif any(self.folder.iterdir()):
+        elif any(not path.name.startswith(_PASSING) for path in self.folder.iterdir()):
             found = "is not empty and holds no run of headstart's"
         else:
             return
@@ -200,6 +259,34 @@ def _among_images(folder: Path, data: Path) -> UsageError:
 def _difference(there: dict[str, Any], spec: dict[str, Any]) -> str:
     changed = [key for key in spec if there.get(key) != spec[key]]
     return f"other {', '.join(changed)}" if changed else "of another version"
+
+
+def _differences(there: Any, here: Any, name: str = "") -> Iterator[str]:
+    """Yield a line for each leaf that differs; lists of the same length are gone into."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in dict.fromkeys([*there, *here]):
+            place = f"{name}.{key}" if name else str(key)
+            yield from _differences(there.get(key, _ABSENT), here.get(key, _ABSENT), place)
+    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        for index, values in enumerate(zip(there, here, strict=True)):
+            yield from _differences(*values, f"{name}.{index}")
+    elif there != here:
+        was, now = _shown(there), _shown(here)
+        if _short(was) != _short(now):
+            was, now = _short(was), _short(now)
+        yield f"{name}: was {was}, is now {now}"
+
+
+def _shown(value: Any) -> str:
+    if value is _ABSENT:
+        return "absent"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _short(text: str) -> str:
+    if re.fullmatch(r"[0-9a-f]{32,}", text):  # a digest
+        return f"{text[:12]}…"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def csv_text(rows: Iterable[Sequence[str]]) -> str:

@@ -140,3 +140,20 @@ def test_a_users_file_can_be_loaded_into_it(tmp_path, lite0):
     assert mine.weights == "mine.safetensors (294 of 294 tensors matched)"
     assert "assumed" in mine.notes[0]
     assert torch.equal(mine.network.conv_stem.weight, state["conv_stem.weight"])
+
+
+def test_random_weights_need_no_package(monkeypatch):
+    source = bundled._SOURCES["efficientnet_lite1"]
+    missing = replace(source, package="no_such_package")
+    monkeypatch.setitem(bundled._SOURCES, "efficientnet_lite1", missing)
+    drawn = zoo.create("bundled:efficientnet_lite1", size=64, random=3)
+    assert drawn.full_name == "bundled:efficientnet_lite1"
+    assert (drawn.feature_dim, drawn.weights, drawn.licence) == (1280, "random, seed 3", None)
+
+
+def test_random_weights_are_not_the_pretrained_ones(lite0):
+    drawn = zoo.create(zoo.DEFAULT, random=0)
+    assert drawn.digest() != lite0.digest()
+    assert drawn.input_spec == lite0.input_spec
+    assert drawn.architecture == lite0.architecture
+    assert [block.name for block in drawn.blocks] == [block.name for block in lite0.blocks]

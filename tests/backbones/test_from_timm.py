@@ -136,6 +136,15 @@ def test_networks_timm_has_no_weights_for_say_so():
         zoo.create("timm:resnet200")
 
 
+def test_random_weights_need_no_cache_and_no_licence():
+    name = "timm:convnextv2_atto.fcmae_ft_in1k"  # its weights forbid commercial use
+    backbone = zoo.create(name, size=64, random=0)
+    assert backbone.full_name == name
+    assert backbone.licence is None
+    assert (backbone.input_spec.height, backbone.input_spec.width) == (64, 64)
+    assert zoo.rebuild(backbone.architecture, backbone.input_spec).blocks[0].name == "stem"
+
+
 # --- a user's weights ------------------------------------------------------------------------
 
 

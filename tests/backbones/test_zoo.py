@@ -7,7 +7,7 @@ import torch
 
 from headstart.backbones import zoo
 from headstart.backbones.bundled import NAMES
-from headstart.errors import ModelError, UnknownName
+from headstart.errors import ModelError, UnknownName, UsageError
 from networks import images, untrained
 
 
@@ -105,3 +105,33 @@ def test_a_description_may_not_miss_anything():
         document = {k: v for k, v in backbone.architecture.items() if k != key}
         with pytest.raises(ModelError):
             zoo.rebuild(document, backbone.input_spec)
+
+
+# --- random weights --------------------------------------------------------------------------
+
+RANDOM = {
+    "bundled:efficientnet_lite0": 64,
+    "bundled:small_cnn": 32,
+    "timm:test_resnet": 64,
+    "timm:test_vit": None,
+}
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_random_weights_are_decided_by_their_seed(name):
+    before = torch.get_rng_state()
+    first, again, other = (zoo.create(name, size=RANDOM[name], random=seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert first.digest() == again.digest() != other.digest()
+    assert (first.weights, other.weights) == ("random, seed 0", "random, seed 1")
+    assert first.licence is None
+    assert not first.network.training
+    features = first.chain()(images(first))
+    assert features.shape == (3, first.feature_dim)
+
+
+def test_a_network_starts_from_a_file_or_from_random_weights(tmp_path):
+    with pytest.raises(UsageError, match="not from both") as raised:
+        zoo.create("timm:test_resnet", weights=tmp_path / "x.safetensors", random=0)
+    assert raised.value.field == "weights"
+    assert raised.value.hint

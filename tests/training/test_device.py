@@ -249,3 +249,33 @@ def test_a_forward_pass_leaves_the_network_as_it_was() -> None:
     assert backbone.digest() == before
     assert all(p.dtype == torch.float32 for p in backbone.network.parameters())
     assert not any(module.training for module in backbone.network)
+
+
+# Parts of the chain
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("cut", range(1, 5))
+def test_a_prefix_and_then_the_rest_are_the_whole(cut, precision) -> None:
+    path = InferencePath("cpu", precision, "channels_last", 4)
+    backbone, images = make_backbone(), torch.from_numpy(pixels(4))
+    whole = Forward(backbone, path).run(images)
+    values = Forward(backbone, path, end=cut).run(images)
+    rest = Forward(backbone, path, start=cut).run(values)
+    assert torch.allclose(rest.float(), whole.float(), atol=1e-6 if precision == "fp32" else 0.05)
+    assert torch.equal(Forward(backbone, path, end=5).run(images), whole)
+
+
+def test_a_part_is_filled_up_like_the_whole() -> None:
+    path = InferencePath("cpu", "fp32", "channels_last", 4)
+    backbone = make_backbone()
+    values = Forward(backbone, path, end=2).run(torch.from_numpy(pixels(4)))
+    forward = Forward(backbone, path, start=2)
+    assert torch.equal(forward.run(values[:1]), forward.run(values)[:1])
+
+
+def test_what_comes_out_is_of_its_own_type() -> None:
+    backbone, images = make_backbone(), torch.from_numpy(pixels(2))
+    for precision, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        path = InferencePath("cpu", precision, "channels_last", 2)
+        assert Forward(backbone, path, end=4).run(images).dtype == kind

@@ -19,8 +19,10 @@ from headstart import cache as cache_module
 from headstart.backbones.base import Backbone
 from headstart.cache import Cache
 from headstart.data import loader
+from headstart.data.augment import symmetry as mirrored
 from headstart.data.read import source_digest
 from headstart.training import features as module
+from headstart.training.boundary import Decoded, decode_all
 from headstart.training.device import Forward, InferencePath
 from headstart.training.features import PARITY_LIMIT, Features, extract, relative_distance
 
@@ -430,3 +432,59 @@ def test_a_choice_of_bf16_is_not_for_a_machine_without_it(photos, cache) -> None
 def test_the_limit_is_what_decides(photos, cache, monkeypatch) -> None:
     monkeypatch.setattr(module, "PARITY_LIMIT", 1e-9)
     assert get(photos(range(3)), cache, BF16, decide=True).path.precision == "fp32"
+
+
+# From pixels that are remembered, and of mirror images
+
+
+def decoded(paths: Sequence[Path], cache: Cache) -> Decoded:
+    return decode_all(SPEC, paths, [source_digest(path) for path in paths], cache)
+
+
+def test_from_pixels_they_are_those_from_files_to_the_bit(photos, cache, work, tmp_path) -> None:
+    paths = photos(range(7))
+    expected = get(paths, cache).rows.all()
+    other = Cache(tmp_path / "other")
+    rows = decoded(paths, other).rows
+    work.forget()
+    found = extract(
+        make_backbone(), (), [source_digest(path) for path in paths], other, FP32, pixels=rows
+    )
+    assert np.array_equal(found.rows.all(), expected)
+    assert (found.computed, found.failed) == (7, ())
+    assert work.decoded == []
+    again = extract(
+        make_backbone(), (), [source_digest(path) for path in paths], other, FP32, pixels=rows
+    )
+    assert (again.computed, again.remembered) == (0, 7)
+
+
+def test_from_pixels_too_a_precision_is_decided(photos, cache, work) -> None:
+    paths = photos(range(6))
+    found = extract(
+        straying_backbone(),
+        (),
+        [source_digest(path) for path in paths],
+        cache,
+        BF16,
+        pixels=decoded(paths, cache).rows,
+        decide=True,
+    )
+    assert found.path.precision == "fp32"
+
+
+@pytest.mark.parametrize("number", [1, 2, 5])
+def test_a_symmetry_is_that_of_the_pixels_and_has_rows_of_its_own(
+    number, photos, cache, tmp_path
+) -> None:
+    paths = photos(range(5))
+    plain = get(paths, cache).rows.all()
+    found = get(paths, cache, symmetry=number)
+    assert found.computed == 5
+    assert not np.array_equal(found.rows.all(), plain)
+    rows = decoded(paths, cache).rows.all()
+    expected = Forward(make_backbone(), FP32)(mirrored(rows[:4], number))
+    assert np.array_equal(found.rows.all()[:4], expected)
+    again = get(paths, cache, symmetry=number)
+    assert again.computed == 0
+    assert np.array_equal(get(paths, cache).rows.all(), plain)

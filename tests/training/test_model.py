@@ -14,7 +14,8 @@ from torch import nn
 
 from headstart.data.transforms import normalise
 from headstart.strategy import presets
-from headstart.training.model import Model, Normalise
+from headstart.training.model import Model, Normalise, prepare
+from networks import untrained
 
 BLOCKS = ["stem", "layer1", "drop", "layer10", "pool"]
 AWAKE = {
@@ -145,6 +146,28 @@ def test_a_batch_norm_holds_its_statistics_only_while_its_own_parameters_are_fro
     assert any(".running_mean" in name for name in moved(model, lambda: step(model)))
 
 
+def test_all_batch_norms_hold_their_statistics_where_that_is_asked_for() -> None:
+    model = make_model().train()
+    rates = rates_of(model, ("layer1", "layer10", "head"))
+    model.freeze(rates, hold_statistics=True)
+    changed = moved(model, lambda: step(model))
+    assert changed == {name for name, rate in rates.items() if rate is not None}
+    model.freeze(rates)
+    assert any(".running_mean" in name for name in moved(model, lambda: step(model)))
+
+
+def test_a_batch_norm_without_parameters_learns_with_its_block() -> None:
+    blocks = {
+        "conv": nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, affine=False)),
+        "pool": nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    }
+    model = make_model(make_backbone(blocks)).train()
+    norm = model.blocks[0][1]
+    for awake, hold, learns in ((("conv",), False, True), (("conv",), True, False), ((), 0, False)):
+        model.freeze(rates_of(model, awake), hold_statistics=bool(hold))
+        assert norm.training is learns
+
+
 def test_dropout_of_a_frozen_block_is_off_and_of_a_trained_one_on() -> None:
     ones = torch.ones(1000)
     assert torch.equal(frozen_model(("layer10", "head")).blocks[2](ones), ones)
@@ -235,6 +258,77 @@ def test_names_are_those_of_the_network_whatever_the_blocks_call_them() -> None:
     assert [n for n, p in model.named_parameters() if p.requires_grad] == ["blocks.0.norm.weight"]
 
 
+def test_layers_are_numbered_as_keras_counts_them() -> None:
+    model = make_model()
+    # conv, norm, act; conv, norm, act; drop; conv, norm, act; pool, flatten.
+    assert {p.name: p.layer for p in model.describe()} == {
+        "stem.conv.weight": 0,
+        "stem.norm.weight": 1,
+        "stem.norm.bias": 1,
+        "layer1.conv.weight": 3,
+        "layer1.conv.bias": 3,
+        "layer1.norm.weight": 4,
+        "layer1.norm.bias": 4,
+        "layer10.conv.weight": 7,
+        "layer10.norm.weight": 8,
+        "layer10.norm.bias": 8,
+        "head.weight": -1,
+        "head.bias": -1,
+    }
+
+
+class Scaled(nn.Module):
+    """A container with a parameter of its own beside its layers, as ConvNeXt's blocks are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(3))
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x) * self.gamma.reshape(1, 3, 1, 1)
+
+
+def test_identities_and_containers_are_no_layers_and_parameters_of_their_own_make_one() -> None:
+    blocks = {
+        "first": nn.Sequential(nn.Identity(), nn.Sequential(nn.ReLU(), nn.Conv2d(3, 3, 1))),
+        "second": Scaled(),
+        "pool": nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    }
+    described = make_model(make_backbone(blocks)).describe()
+    assert {p.name: p.layer for p in described if p.block != "head"} == {
+        "first.1.1.weight": 1,
+        "first.1.1.bias": 1,
+        "second.gamma": 2,
+        "second.conv.weight": 3,
+        "second.conv.bias": 3,
+    }
+
+
+def test_layers_of_a_real_network_are_its_leaves_in_order() -> None:
+    backbone = untrained("test_resnet", 64)
+    layers = [p.layer for p in make_model(backbone).describe() if p.block != "head"]
+    assert layers == sorted(layers)
+    leaves = [
+        module
+        for block in backbone.blocks
+        for module in block.module.modules()
+        if not list(module.children()) and not isinstance(module, nn.Identity)
+    ]
+    owners = [n for n, leaf in enumerate(leaves) if list(leaf.parameters())]
+    assert sorted(set(layers)) == owners
+
+
+def test_parameters_by_name_are_the_networks_own_in_the_order_of_the_description() -> None:
+    backbone = untrained("test_vit")
+    model = Model(backbone, nn.Linear(backbone.feature_dim, 3))
+    found = model.parameters_by_name()
+    assert list(found) == [parameter.name for parameter in model.describe()]
+    own = dict(backbone.network.named_parameters())
+    assert {n for n, value in found.items() if value is own.get(n)} == set(own)
+    assert found["head.weight"] is model.head.weight
+
+
 # The forward pass
 
 
@@ -264,6 +358,17 @@ def test_the_model_is_normalisation_chain_and_head_whatever_is_frozen(case) -> N
         features = backbone.chain().eval()(torch.from_numpy(normalise(pixels(3), SPEC)))
         torch.testing.assert_close(model.features(images), features)
         torch.testing.assert_close(model(images), model.head(features))
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+def test_pixels_are_normalised_and_normalised_images_taken_as_they_are(kind) -> None:
+    model = make_model().eval()
+    raw = torch.from_numpy(pixels(3))
+    ready = torch.from_numpy(normalise(pixels(3), SPEC))
+    with torch.no_grad():
+        torch.testing.assert_close(prepare(model.normalise, raw.to(kind)), ready)
+        assert prepare(model.normalise, ready) is ready
+        torch.testing.assert_close(model(raw.to(kind)), model(ready))
 
 
 def test_the_network_of_the_backbone_learns_with_the_model() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score
 
-from headstart.errors import DataError, ModelError
+from headstart.errors import DataError, ModelError, UsageError
 from headstart.training.task import SingleLabel, from_dict
 
 TASK = SingleLabel(("owl", "cat", "dog"))
@@ -38,6 +38,18 @@ def test_the_head_has_an_output_a_class() -> None:
     head = TASK.head(7)
     assert (head.in_features, head.out_features) == (7, 3)
     assert head(torch.zeros(2, 7)).shape == (2, 3)
+
+
+def test_the_head_has_the_form_and_the_seed_that_are_asked_for() -> None:
+    head = TASK.head(7, "mlp:5,dropout=0.5", seed=1)
+    assert [type(layer).__name__ for layer in head] == [
+        *("Dropout", "Linear", "ReLU", "Dropout", "Linear")
+    ]
+    assert head(torch.zeros(2, 7)).shape == (2, 3)
+    assert torch.equal(TASK.head(7, seed=1).weight, TASK.head(7, seed=1).weight)
+    assert not torch.equal(TASK.head(7, seed=1).weight, TASK.head(7, seed=2).weight)
+    with pytest.raises(UsageError, match="mlp:WIDTH"):
+        TASK.head(7, "deep")
 
 
 def test_probabilities_are_the_softmax_and_sum_to_one_exactly_enough() -> None:

@@ -54,6 +54,7 @@ class Request:
         std: Their standard deviation, in the same units.
         size: Side of the square input in pixels.
         allow_noncommercial: Accept weights whose licence forbids commercial use.
+        random: A seed to draw the weights from, instead of loading any.
     """
 
     weights: Path | None = None
@@ -61,6 +62,7 @@ class Request:
     std: Sequence[float] | None = None
     size: int | None = None
     allow_noncommercial: bool = False
+    random: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

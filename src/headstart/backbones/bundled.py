@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from headstart.backbones import from_timm
+from headstart.backbones import from_timm, small
 from headstart.backbones.base import Backbone, Request
 from headstart.backbones.preprocess import decide, from_config
 from headstart.backbones.weights import read_weights
@@ -62,15 +62,19 @@ def create(name: str, request: Request) -> Backbone:
         MissingExtra: The package with its weights is not installed.
         ModelError: The weights are not what they should be.
     """
+    if name == small.NAME:
+        return small.create(request)
     if name not in _SOURCES:
         raise UnknownName("bundled network", name, NAMES, field="backbone")
     source = _SOURCES[name]
     config = from_timm.pretrained_config(source.architecture)
     if request.weights is not None:
         return from_timm.create_from_file("bundled", name, config, request.weights, request)
-    path = _weights_file(name, source)
     spec, notes = decide(from_config(config), source.architecture, request)
     architecture = from_timm.describe("bundled", name, config, spec)
+    if request.random is not None:
+        return from_timm.untrained(architecture, spec, request, notes)
+    path = _weights_file(name, source)
     network = from_timm.new_network(architecture)
     _pair(network, read_weights(path), path)
     return from_timm.assemble(

@@ -28,6 +28,7 @@ __all__ = [
     "new_network",
     "pretrained_config",
     "rebuild",
+    "untrained",
 ]
 
 # Licences that are for research or otherwise not for commercial use, as timm's configs name them.
@@ -47,9 +48,12 @@ def create(name: str, request: Request) -> Backbone:
     if request.weights is not None:
         return create_from_file("timm", name, config, request.weights, request)
     name = f"{config['architecture']}.{config['tag']}" if config.get("tag") else name
-    _check_licence(f"timm:{name}", config.get("license"), request)
+    if request.random is None:
+        _check_licence(f"timm:{name}", config.get("license"), request)
     spec, notes = decide(from_config(config), config["architecture"], request)
     architecture = describe("timm", name, config, spec)
+    if request.random is not None:
+        return untrained(architecture, spec, request, notes)
     network, weights = _pretrained(name, config, architecture)
     return assemble(
         architecture,
@@ -70,6 +74,15 @@ def create_from_file(
     architecture = describe(zoo, name, config, spec)
     network = new_network(architecture)
     weights = f"{file.name} ({load_weights(network, file, _classifiers(network))})"
+    return assemble(architecture, network, spec, request, weights=weights, notes=notes)
+
+
+def untrained(
+    architecture: Mapping[str, Any], spec: InputSpec, request: Request, notes: tuple[str, ...]
+) -> Backbone:
+    """Make a network with random weights, drawn from ``request.random``."""
+    network = new_network(architecture, seed=request.random or 0)
+    weights = f"random, seed {request.random}"
     return assemble(architecture, network, spec, request, weights=weights, notes=notes)
 
 
@@ -123,8 +136,13 @@ def describe(zoo: str, name: str, config: Mapping[str, Any], spec: InputSpec) ->
     }
 
 
-def new_network(architecture: Mapping[str, Any], **pretrained: Any) -> nn.Module:
+def new_network(architecture: Mapping[str, Any], *, seed: int = 0, **pretrained: Any) -> nn.Module:
     """Make a network of timm's with its classifier; no global random number is drawn.
+
+    Args:
+        architecture: As ``describe`` gave it.
+        seed: Of the weights, where none are loaded.
+        **pretrained: Which weights timm loads.
 
     Raises:
         ModelError: ``architecture`` is not one that ``describe`` gave.
@@ -137,6 +155,7 @@ def new_network(architecture: Mapping[str, Any], **pretrained: Any) -> nn.Module
         if not timm.is_model(name) or arguments.keys() - {"img_size"}:
             raise ModelError(f"timm has no network {name!r} with the arguments {arguments}.")
         with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
             network: nn.Module = timm.create_model(
                 name, num_classes=architecture["num_classes"], **arguments, **pretrained
             )

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart.backbones import bundled, from_timm
+from headstart.backbones import bundled, from_timm, small
 from headstart.backbones.base import Backbone, Request
-from headstart.errors import ModelError, UnknownName
+from headstart.errors import ModelError, UnknownName, UsageError
 from headstart.inputspec import InputSpec
 
 __all__ = ["DEFAULT", "ZOOS", "create", "rebuild"]
@@ -29,6 +29,7 @@ def create(
     std: Sequence[float] | None = None,
     size: int | None = None,
     allow_noncommercial: bool = False,
+    random: int | None = None,
 ) -> Backbone:
     """Create a backbone with pre-trained weights, ready to run.
 
@@ -41,11 +42,13 @@ def create(
         std: Their standard deviation, in the same units; given with ``mean`` or not at all.
         size: Side of the square input in pixels; by default the zoo's own.
         allow_noncommercial: Accept weights whose licence forbids commercial use.
+        random: A seed to draw the weights from, instead of loading any: training from scratch.
 
     Raises:
         UnknownName: There is no such zoo or network.
         MissingExtra: The package that brings the weights is not installed.
-        UsageError: The licence forbids commercial use, or the options don't fit the network.
+        UsageError: The licence forbids commercial use, or the options don't fit the network
+            or each other.
         MissingWeights: The weights are not on this machine and could not be downloaded.
         ModelError: The weights or the network can't be used.
         UnsafeFile: Reading the weights could run code.
@@ -56,8 +59,14 @@ def create(
     if zoo not in _CREATE:
         known = f"Known zoos: {', '.join(ZOOS)}. A name looks like {DEFAULT}."
         raise UnknownName("zoo", zoo, ZOOS, field="backbone", hint=known)
+    if weights is not None and random is not None:
+        raise UsageError(
+            "A network starts from a file of weights or from random ones, not from both.",
+            field="weights",
+            hint="Leave one of them away.",
+        )
     file = None if weights is None else Path(weights)
-    return _CREATE[zoo](inner, Request(file, mean, std, size, allow_noncommercial))
+    return _CREATE[zoo](inner, Request(file, mean, std, size, allow_noncommercial, random))
 
 
 def rebuild(architecture: Mapping[str, Any], input_spec: InputSpec) -> Backbone:
@@ -72,6 +81,8 @@ def rebuild(architecture: Mapping[str, Any], input_spec: InputSpec) -> Backbone:
     """
     if architecture.get("zoo") not in _CREATE:
         raise ModelError(f"There is no zoo named {architecture.get('zoo')!r}.", field="zoo")
+    if architecture.get("architecture") == small.NAME:
+        return small.rebuild(input_spec)
     return from_timm.rebuild(architecture, input_spec)
 
 

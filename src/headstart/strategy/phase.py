@@ -1,44 +1,29 @@
-"""Rates, phases and strategies: the whole plan of a transfer as data.
+"""Rates and phases: who learns how fast, on what, and how.
 
-A strategy is a tuple of phases; a phase gives learning rates to parts of the network by an
-ordered list of patterns, of which the first match wins; what has no rate is frozen. The idea of
-the ordered list is that of big_vision's ``optax.py``. Nothing here imports torch: a network is
-seen as a list of ``Parameter`` names.
+A phase gives learning rates to parts of the network by an ordered list of patterns, of which the
+first match wins; what has no rate is frozen. The idea of the ordered list is that of big_vision's
+``optax.py``. Nothing here imports torch: a network is seen as a list of ``Parameter`` names.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from headstart.errors import UsageError
+from headstart.strategy.patterns import HEAD, Parameter, matcher
 
-__all__ = ["HEAD", "Parameter", "Phase", "Rate", "Solve", "Strategy"]
+__all__ = ["HEAD", "Parameter", "Phase", "Rate", "Rates", "Solve", "Train"]
 
-HEAD = "head"
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """A parameter as a plan sees it.
-
-    Attributes:
-        name: Its dotted name in the network, or ``head.`` and its name in the head.
-        block: Name of the block it belongs to; ``head`` for the head.
-        stage: Name of the stage the block belongs to; ``head`` for the head.
-        kind: ``norm`` if its module is a normalisation layer, ``bias`` if it is added to an
-            output, else ``weight``. A norm's bias is ``norm``.
-        size: Number of elements.
-    """
-
-    name: str
-    block: str
-    stage: str
-    kind: Literal["weight", "bias", "norm"]
-    size: int
+Rates = dict[str, float | None]
+OPTIMIZERS = ("adamw", "adam", "sgd")
+SCHEDULES = ("one-cycle", "cosine", "constant", "step", "plateau")
+OPTIONAL = ("clip", "ema", "patience", "views")  # fields of Train that may be None
+AUGMENTATIONS = ("none", "light", "standard", "strong", "shear-zoom", "custom")
+SYMMETRIES = ("none", "flip", "square")
+MONITORS = ("log_loss", "accuracy", "balanced_accuracy", "macro_f1", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +31,18 @@ class Rate:
     """A learning rate for the parameters that ``pattern`` matches; None freezes them.
 
     A pattern is ``head``; ``stage:2``, ``stage:-1`` or ``stage:0..2`` (both ends included, counted
-    over the stages with parameters); ``@norm`` or ``@bias``; or a dotted prefix of the backbone's
-    block or parameter names.
+    over the stages with parameters); ``layer:0..99`` (leaf layers, as Keras counts them);
+    ``@norm`` or ``@bias``; or a dotted prefix of the backbone's block or parameter names.
     """
 
     pattern: str
     rate: float | None
 
-    def __post_init__(self) -> None:
+    def problems(self) -> Iterator[str]:
+        """Yield what is out of range."""
         if self.rate is not None and not 0 < self.rate < math.inf:
-            raise UsageError(
-                f"The rate of {self.pattern!r} must be above 0, or none to freeze, "
-                f"not {self.rate}.",
-                field="rates",
+            yield (
+                f"the rate of {self.pattern!r} must be above 0, or none to freeze, not {self.rate}"
             )
 
 
@@ -73,22 +57,174 @@ class Solve:
 
     penalties: tuple[float, ...]
 
-    def __post_init__(self) -> None:
+    def problems(self) -> Iterator[str]:
+        """Yield what is out of range."""
         if not self.penalties or not all(0 < value < math.inf for value in self.penalties):
-            raise UsageError(
-                f"Solve needs one or more penalties, all above 0, not {self.penalties}.",
-                field="penalties",
-            )
+            yield f"solve needs one or more penalties, all above 0, not {list(self.penalties)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Train:
+    """Mini-batch training of everything that has a rate.
+
+    Attributes:
+        epochs: How often each training image is seen.
+        batch_size: Images a step.
+        optimizer: ``adamw``, ``adam`` or ``sgd`` (momentum 0.9, Nesterov).
+        schedule: How rates move over the phase, each from its own maximum: ``one-cycle`` (warm-up
+            over ``warmup`` of all steps, then a cosine to almost nothing; Smith 2018,
+            arXiv:1803.09820), ``cosine`` (linear warm-up, then a cosine to 0), ``constant``,
+            ``step`` (a tenth after each third of the epochs), ``plateau`` (a tenth whenever
+            ``monitor`` has not improved for two epochs).
+        warmup: Share of all steps in which the rates of ``one-cycle`` and ``cosine`` rise.
+        weight_decay: Decoupled for AdamW, L2 for the others; biases and norms have none.
+        clip: Largest L2 norm of all gradients together; None does not clip.
+        label_smoothing: Share of each label that is spread over all classes.
+        mixup: Alpha of mixup (Zhang 2018, arXiv:1710.09412); 0 is without.
+        cutmix: Alpha of cutmix (Yun 2019, arXiv:1905.04899); 0 is without.
+        l1: Weight of the head's absolute weights in the loss.
+        l2: Weight of the head's squared weights in the loss.
+        ema: Decay of an exponential moving average of the weights, which is then what is judged
+            and kept; None is without.
+        monitor: The val metric that early stopping and the choice of the best epoch go by, log
+            loss deciding between equals; ``none`` keeps the last epoch.
+        patience: Stop after this many epochs without improvement; None runs them all.
+        batch_norm: What the statistics of batch norms in trained blocks do: ``hold`` those of the
+            pre-training, which small batches and small data would only blur, or ``train``.
+        sampling: ``shuffle``, or ``balanced``: each class is drawn as often as any other.
+        views: How many augmented views of each image there are, beside the plain one. None is a
+            fresh view for every epoch, or as many as the cache's budget allows where the views'
+            boundary is remembered.
+    """
+
+    epochs: int
+    batch_size: int = 32
+    optimizer: str = "adamw"
+    schedule: str = "one-cycle"
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    clip: float | None = 1.0
+    label_smoothing: float = 0.1
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    l1: float = 0.0
+    l2: float = 0.0
+    ema: float | None = None
+    monitor: str = "accuracy"
+    patience: int | None = None
+    batch_norm: Literal["hold", "train"] = "hold"
+    sampling: Literal["shuffle", "balanced"] = "shuffle"
+    views: int | None = None
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images are mixed, so that nothing behind them can be remembered."""
+        return bool(self.mixup or self.cutmix)
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is out of range."""
+        for name, value, choices in (
+            ("optimizer", self.optimizer, OPTIMIZERS),
+            ("schedule", self.schedule, SCHEDULES),
+            ("monitor", self.monitor, MONITORS),
+            ("batch_norm", self.batch_norm, ("hold", "train")),
+            ("sampling", self.sampling, ("shuffle", "balanced")),
+        ):
+            if value not in choices:
+                yield f"{name} must be one of {', '.join(choices)}, not {value!r}"
+        for name, count, least in (
+            ("epochs", self.epochs, 1),
+            ("batch_size", self.batch_size, 1),
+            ("patience", 1 if self.patience is None else self.patience, 1),
+            ("views", 0 if self.views is None else self.views, 0),
+        ):
+            if not _is_whole(count, least):
+                yield f"{name} must be a whole number of at least {least}, not {count!r}"
+        for name, share, below in (
+            ("warmup", self.warmup, 1.0),
+            ("label_smoothing", self.label_smoothing, 1.0),
+            ("ema", 0.0 if self.ema is None else self.ema, 1.0),
+            ("weight_decay", self.weight_decay, math.inf),
+            ("mixup", self.mixup, math.inf),
+            ("cutmix", self.cutmix, math.inf),
+            ("l1", self.l1, math.inf),
+            ("l2", self.l2, math.inf),
+        ):
+            if not (_is_number(share) and 0 <= share < below):
+                limit = "" if below == math.inf else f" and below {below:g}"
+                yield f"{name} must be a number of at least 0{limit}, not {share!r}"
+        if self.clip is not None and not (_is_number(self.clip) and self.clip > 0):
+            yield f"clip must be above 0, or none not to clip, not {self.clip!r}"
+        if self.monitor == "none":
+            needing = ["the schedule plateau"] if self.schedule == "plateau" else []
+            needing += ["patience"] if self.patience is not None else []
+            yield from (f"{name} needs a monitor" for name in needing)
+        if self.batch_norm == "train" and self.batch_size == 1:
+            yield "batch_norm can't be trained on batches of one image (batch_size)"
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One stretch of training: who learns how fast, and how."""
+    """One stretch of training: who learns how fast, on what, and how.
+
+    Attributes:
+        rates: In order; the first that matches a parameter decides.
+        fit: How.
+        augment: What is done to the training images: ``none``, ``light``, ``standard``,
+            ``strong``, ``shear-zoom``, or ``custom`` for a transform given from Python.
+        symmetry: Which mirror images mean the same: ``none``, ``flip`` (left and right) or
+            ``square`` (all eight).
+    """
 
     rates: tuple[Rate, ...]
-    fit: Solve
+    fit: Solve | Train
+    augment: str = "none"
+    symmetry: str = "flip"
 
-    def resolve(self, parameters: Sequence[Parameter]) -> dict[str, float | None]:
+    def problems(self, parameters: Sequence[Parameter]) -> Iterator[str]:
+        """Yield all that keeps the phase from running on a network of these parameters."""
+        for rate in self.rates:
+            yield from rate.problems()
+        yield from self.fit.problems()
+        for name, value, choices in (
+            ("augment", self.augment, AUGMENTATIONS),
+            ("symmetry", self.symmetry, SYMMETRIES),
+        ):
+            if value not in choices:
+                yield f"{name} must be one of {', '.join(choices)}, not {value!r}"
+        resolved, unmatched = self._match(parameters)
+        for pattern in unmatched:
+            yield f"the pattern {pattern!r} matches no parameter"
+        uncovered = [parameter.name for parameter in parameters if parameter.name not in resolved]
+        if uncovered:
+            yield f"no pattern covers {_some(uncovered)}"
+        awake = [p for p in parameters if resolved.get(p.name) is not None]
+        of_backbone = [parameter.name for parameter in awake if parameter.block != HEAD]
+        if isinstance(self.fit, Solve):
+            if of_backbone:
+                yield (
+                    f"a head is solved only behind a frozen backbone, and {_some(of_backbone)} "
+                    "would be trained"
+                )
+            if self.augment != "none":
+                yield "a head is solved on the plain images: augment must be none"
+        if not awake:
+            yield "every parameter is frozen: nothing would be trained"
+
+    def _match(self, parameters: Sequence[Parameter]) -> tuple[Rates, list[str]]:
+        """Return the rate of each parameter that a pattern matches, and the idle patterns."""
+        resolved: Rates = {}
+        unmatched = []
+        for rate in self.rates:
+            matches = matcher(rate.pattern, parameters)
+            hits = [parameter.name for parameter in parameters if matches(parameter)]
+            if not hits:
+                unmatched.append(rate.pattern)
+            for name in hits:
+                resolved.setdefault(name, rate.rate)
+        return resolved, unmatched
+
+    def resolve(self, parameters: Sequence[Parameter]) -> Rates:
         """Give every parameter its rate.
 
         Args:
@@ -98,109 +234,22 @@ class Phase:
             Rate by parameter name; None is frozen.
 
         Raises:
-            UsageError: A pattern matches nothing, a parameter is not covered, or the phase solves
-                the head while a backbone parameter has a rate; all of these together.
+            UsageError: A pattern matches nothing, a parameter is not covered, the phase solves
+                the head while a backbone parameter has a rate, a number is out of range; all of
+                these together.
         """
-        problems = []
-        resolved: dict[str, float | None] = {}
-        for rate in self.rates:
-            matches = _matcher(rate.pattern, parameters)
-            hits = [parameter.name for parameter in parameters if matches(parameter)]
-            if not hits:
-                problems.append(f"the pattern {rate.pattern!r} matches no parameter")
-            for name in hits:
-                resolved.setdefault(name, rate.rate)
-        uncovered = [parameter.name for parameter in parameters if parameter.name not in resolved]
-        if uncovered:
-            problems.append(f"no pattern covers {_some(uncovered)}")
-        if isinstance(self.fit, Solve):
-            awake = [
-                parameter.name
-                for parameter in parameters
-                if parameter.block != HEAD and resolved.get(parameter.name) is not None
-            ]
-            if awake:
-                problems.append(
-                    f"a head is solved only behind a frozen backbone, and {_some(awake)} "
-                    "would be trained"
-                )
+        problems = list(self.problems(parameters))
         if problems:
             raise UsageError(f"This phase can't run: {'; '.join(problems)}.", field="rates")
-        return resolved
+        return self._match(parameters)[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Strategy:
-    """A named tuple of phases; a later phase starts from the head the earlier one left."""
-
-    name: str
-    phases: tuple[Phase, ...]
-
-    def __post_init__(self) -> None:
-        if not self.phases:
-            raise UsageError("A strategy needs at least one phase.", field="strategy")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types; ``from_dict`` turns them back."""
-        return {
-            "name": self.name,
-            "phases": [
-                {
-                    "rates": [[rate.pattern, rate.rate] for rate in phase.rates],
-                    "fit": {"solve": {"penalties": list(phase.fit.penalties)}},
-                }
-                for phase in self.phases
-            ],
-        }
-
-    @classmethod
-    def from_dict(cls, document: dict[str, Any]) -> Strategy:
-        """Build a strategy from ``to_dict``'s result.
-
-        Raises:
-            UsageError: A field is missing or out of range.
-        """
-        try:
-            return cls(
-                name=document["name"],
-                phases=tuple(
-                    Phase(
-                        rates=tuple(Rate(pattern, rate) for pattern, rate in phase["rates"]),
-                        fit=Solve(tuple(phase["fit"]["solve"]["penalties"])),
-                    )
-                    for phase in document["phases"]
-                ),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"Not a strategy: {error!r}.", field="strategy") from error
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def _matcher(pattern: str, parameters: Sequence[Parameter]) -> Callable[[Parameter], bool]:
-    """Turn a pattern into a test of one parameter."""
-    if pattern == HEAD:
-        return lambda parameter: parameter.block == HEAD
-    if pattern in ("@norm", "@bias"):
-        return lambda parameter: parameter.block != HEAD and parameter.kind == pattern[1:]
-    if span := re.fullmatch(r"stage:(-?\d+)(?:\.\.(-?\d+))?", pattern):
-        stages = [name for name in dict.fromkeys(p.stage for p in parameters) if name != HEAD]
-        first = _position(int(span[1]), len(stages))
-        last = first if span[2] is None else _position(int(span[2]), len(stages))
-        chosen = set(stages[first : last + 1]) if first >= 0 else set()
-        return lambda parameter: parameter.stage in chosen
-    return lambda parameter: (
-        parameter.block != HEAD
-        and (_is_prefix(pattern, parameter.name) or _is_prefix(pattern, parameter.block))
-    )
-
-
-def _position(index: int, length: int) -> int:
-    """Turn a stage number counted from either end into one from the start; -1 if outside."""
-    position = index if index >= 0 else length + index
-    return position if 0 <= position < length else -1
-
-
-def _is_prefix(pattern: str, name: str) -> bool:
-    return name == pattern or name.startswith(pattern + ".")
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _some(names: Sequence[str]) -> str:

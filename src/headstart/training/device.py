@@ -7,6 +7,7 @@ recorded in the run and used again by ``predict``.
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import re
 from dataclasses import asdict, dataclass, replace
@@ -21,10 +22,24 @@ from headstart.backbones.base import Backbone
 from headstart.errors import ResourceError, UnknownName, UsageError
 from headstart.training.model import Normalise
 
-__all__ = ["Forward", "InferencePath", "Precision", "bf16_support", "pick_device", "processor"]
+__all__ = [
+    "Forward",
+    "InferencePath",
+    "Precision",
+    "autocast",
+    "bf16_support",
+    "first_path",
+    "keep_freed_memory",
+    "memory_format",
+    "out_of_memory",
+    "pick_device",
+    "processor",
+]
 
 Precision = Literal["auto", "fp32", "bf16"]
 _BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "sve_bf16", "bf16")
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # of malloc.h
+_LARGEST = 2**31 - 1
 _BATCH = {"cpu": 32, "mps": 64, "cuda": 256}
 
 
@@ -158,18 +173,24 @@ def first_path(device: str, precision: str, batch_size: int | None) -> Inference
 
 
 class Forward:
-    """A backbone's forward pass on a path: uint8 pixels -> float32 features.
+    """A backbone's forward pass on a path: uint8 pixels -> values behind a block.
 
     Args:
         backbone: Its modules are moved to the path's device and layout, and set to eval mode.
         path: Where and how.
+        start: Skip so many blocks: the input is then what they gave, in batches of tensors.
+        end: Stop before this block; by default run all.
     """
 
-    def __init__(self, backbone: Backbone, path: InferencePath) -> None:
+    def __init__(
+        self, backbone: Backbone, path: InferencePath, *, start: int = 0, end: int | None = None
+    ) -> None:
         self.path = path
-        format_ = torch.channels_last if path.layout == "channels_last" else torch.contiguous_format
-        chain = nn.Sequential(Normalise(backbone.input_spec), backbone.chain())
-        self._chain = chain.to(path.device).to(memory_format=format_).eval()
+        modules = [block.module for block in backbone.blocks[start:end]]
+        if not start:
+            modules = [Normalise(backbone.input_spec), *modules]
+        chain = nn.Sequential(*modules)
+        self._chain = chain.to(path.device).to(memory_format=memory_format(path)).eval()
 
     def __call__(self, pixels: npt.NDArray[np.uint8], *, pad: bool = True) -> npt.NDArray[Any]:
         """Compute features.
@@ -182,15 +203,61 @@ class Forward:
         Returns:
             (n, D) float32.
         """
-        count = len(pixels)
-        if pad and count < self.path.batch_size:
-            filler = np.zeros((self.path.batch_size - count, *pixels.shape[1:]), dtype=np.uint8)
-            pixels = np.concatenate([pixels, filler])
-        device_type = self.path.device.partition(":")[0]
-        with (
-            torch.inference_mode(),
-            torch.autocast(device_type, torch.bfloat16, enabled=self.path.precision == "bf16"),
-        ):
-            features = self._chain(torch.from_numpy(pixels).to(self.path.device))
-        result: npt.NDArray[Any] = features.float().cpu().numpy()[:count]
+        result: npt.NDArray[Any] = self.run(torch.from_numpy(pixels), pad=pad).float().numpy()
         return result
+
+    def run(self, values: torch.Tensor, *, pad: bool = True) -> torch.Tensor:
+        """Pass a batch through the blocks.
+
+        Args:
+            values: (n, ...) pixels, or what the block before ``start`` gave.
+            pad: As above.
+
+        Returns:
+            (n, ...) on the CPU, in the type that came out.
+        """
+        count = len(values)
+        if pad and count < self.path.batch_size:
+            filler = values.new_zeros((self.path.batch_size - count, *values.shape[1:]))
+            values = torch.cat([values, filler])
+        with torch.inference_mode(), autocast(self.path):
+            result: torch.Tensor = self._chain(values.to(self.path.device))
+        return result.cpu()[:count]
+
+
+def memory_format(path: InferencePath) -> torch.memory_format:
+    """Return torch's name for the path's layout."""
+    channels_last = path.layout == "channels_last"
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def autocast(path: InferencePath) -> torch.autocast:
+    """Return the context in which the path's precision holds."""
+    kind = path.device.partition(":")[0]
+    return torch.autocast(kind, torch.bfloat16, enabled=path.precision == "bf16")
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Tell whether an error of torch's says that memory ran out; a CPU's has no type of its own."""
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        words in text for words in ("can't allocate memory", "not enough memory", "out of memory")
+    )
+
+
+def keep_freed_memory() -> bool:
+    """Let the process keep the memory that a CPU's layers free, for the layers that follow.
+
+    glibc gives every large block back to the system and takes new pages for the next, which
+    costs more than half of a convolutional network's time on a CPU (docs/benchmarks.md). What the
+    process holds at its peak it then holds until it ends.
+
+    Returns:
+        Whether it could be asked for: on Linux with glibc.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    library = ctypes.CDLL(None)
+    settings = {_M_MMAP_THRESHOLD: _LARGEST, _M_TRIM_THRESHOLD: _LARGEST, _M_MMAP_MAX: 0}
+    accepted = [library.mallopt(name, value) for name, value in settings.items()]
+    return all(accepted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +14,8 @@ import torch
 
 from headstart.backbones.base import Backbone
 from headstart.cache import Cache, Rows, Store
-from headstart.data.loader import load
+from headstart.data.augment import symmetry
+from headstart.data.loader import Batch, load
 from headstart.data.read import Failure, Source, source_name
 from headstart.files import digest, read_json, write_json
 from headstart.training.device import Forward, InferencePath, processor
@@ -63,6 +64,8 @@ def extract(
     path: InferencePath,
     *,
     names: Sequence[str] | None = None,
+    pixels: Rows | None = None,
+    symmetry: int = 0,
     decide: bool = False,
     progress: Progress | None = None,
 ) -> Features:
@@ -71,23 +74,26 @@ def extract(
     Args:
         backbone: The frozen network.
         sources: N images; of those to compute, the first batch goes through fp32 as well.
+            Not looked at where ``pixels`` are given.
         digests: Their N digests.
         cache: Where features are remembered.
         path: How to compute.
         names: What to call the images where they fail; by default their paths.
+        pixels: The images' pixels (H, W, 3), decoded and resized, instead of ``sources``.
+        symmetry: Which mirror image of the pixels is meant, as ``data.augment.symmetry`` counts.
         decide: Whether to prefer the path that was chosen before for this network on this machine
             and, if none was, to fall back to fp32 where bf16 strays more than ``PARITY_LIMIT``.
         progress: Called with (done, total) images to compute.
     """
-    job = _Job(backbone, cache, path, decide)
-    failed = job.run(sources, digests, progress)
+    job = _Job(backbone, cache, path, decide, symmetry)
+    failed = job.run(sources, digests, pixels, progress)
     computed = job.computed
     if job.strays:
-        job = _Job(backbone, cache, job.path, decide=False)
-        failed = job.run(sources, digests, progress)
+        job = _Job(backbone, cache, job.path, decide=False, number=symmetry)
+        failed = job.run(sources, digests, pixels, progress)
         computed += job.computed
     good = [index for index, image in enumerate(digests) if image not in failed]
-    shown = names or [source_name(source) for source in sources]
+    shown = names or ([] if pixels is not None else [source_name(source) for source in sources])
     return Features(
         rows=job.store.rows([digests[index] for index in good]),
         positions=np.array(good, dtype=np.int64),
@@ -103,11 +109,28 @@ def extract(
     )
 
 
+def _remembered(
+    pixels: Rows, wanted: Sequence[int], batch_size: int
+) -> Generator[Batch | Failure, None, None]:
+    """Yield batches of pixels that are remembered, as ``load`` does of files."""
+    for start in range(0, len(wanted), batch_size):
+        some = wanted[start : start + batch_size]
+        yield Batch(np.arange(start, start + len(some)), pixels.take(some))
+
+
 class _Job:
     """One pass over the images a store lacks, on one path."""
 
-    def __init__(self, backbone: Backbone, cache: Cache, path: InferencePath, decide: bool) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        cache: Cache,
+        path: InferencePath,
+        decide: bool,
+        number: int = 0,
+    ) -> None:
         self.backbone = backbone
+        self.symmetry = number
         self.cache = cache
         self.weights = backbone.digest()
         self.path = self._recall(path) if decide else path
@@ -125,14 +148,18 @@ class _Job:
             "weights": self.weights,
             "input": self.backbone.input_spec.to_dict(),
             "cut": len(self.backbone.blocks),
-            "view": "plain",
+            "view": f"symmetry {self.symmetry}" if self.symmetry else "plain",
             "path": path.key(),
             "decoder": f"pillow {PIL.__version__}",
         }
         return self.cache.store(key, (self.backbone.feature_dim,), "float32")
 
     def run(
-        self, sources: Sequence[Source], digests: Sequence[str], progress: Progress | None
+        self,
+        sources: Sequence[Source],
+        digests: Sequence[str],
+        pixels: Rows | None,
+        progress: Progress | None,
     ) -> dict[str, str]:
         """Decode, pass forward and store what is missing; stop where the first batch strays.
 
@@ -149,15 +176,19 @@ class _Job:
         if not missing:
             return failed
         forward = Forward(self.backbone, self.path)
-        wanted = [sources[first[image]] for image in missing]
-        batches = load(wanted, self.backbone.input_spec, self.path.batch_size)
+        wanted = [first[image] for image in missing]
+        batches = (
+            load([sources[i] for i in wanted], self.backbone.input_spec, self.path.batch_size)
+            if pixels is None
+            else _remembered(pixels, wanted, self.path.batch_size)
+        )
         with closing(batches), self.store.writer() as writer:
             for batch in batches:
                 if isinstance(batch, Failure):
                     failed[missing[batch.index]] = batch.reason
                 else:
                     images = [missing[index] for index in batch.indices]
-                    values = forward(batch.pixels)
+                    values = forward(symmetry(batch.pixels, self.symmetry))
                     if self.reference is not None and not self.computed:
                         self._compare(images, batch.pixels, values)
                     self.computed += len(images)
@@ -173,7 +204,7 @@ class _Job:
     ) -> None:
         """Compute and keep fp32's features of one batch, and judge the path by them."""
         assert self.reference is not None
-        exact = Forward(self.backbone, self.path.in_fp32())(pixels)
+        exact = Forward(self.backbone, self.path.in_fp32())(symmetry(pixels, self.symmetry))
         unknown = set(self.reference.missing(images))
         new = [row for row, image in enumerate(images) if image in unknown]
         with self.reference.writer() as writer:

@@ -17,7 +17,7 @@ from headstart.backbones.base import Backbone
 from headstart.inputspec import InputSpec
 from headstart.strategy.phase import HEAD, Parameter
 
-__all__ = ["Model", "Normalise"]
+__all__ = ["Model", "Normalise", "prepare"]
 
 # torch has no common base for normalisation layers, and timm adds its own; all carry it in their
 # name (BatchNorm2d, LayerNorm2d, GroupNorm, RmsNorm, BatchNormAct2d, FrozenBatchNorm2d, …).
@@ -42,15 +42,25 @@ class Normalise(nn.Module):
         self.register_buffer("std", torch.tensor(spec.std).reshape(shape), persistent=False)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Normalise a batch."""
+        """Normalise a batch; values may be float too, as mixed images are."""
         images = pixels.permute(0, 3, 1, 2)
         if self.bgr:
             images = images.flip(1)
         return (images.float() - self.mean) / self.std
 
 
+def prepare(normalise: Normalise, images: torch.Tensor) -> torch.Tensor:
+    """Normalise pixels (B, H, W, 3); images (B, 3, H, W) that are normalised already stay."""
+    values: torch.Tensor = (
+        normalise(images) if images.shape[1] != 3 or images.dtype == torch.uint8 else images
+    )
+    return values
+
+
 class Model(nn.Module):
     """Pixels (B, H, W, 3) uint8 -> logits (B, C).
+
+    Images that were normalised elsewhere, (B, 3, H, W) float, are taken as they are.
 
     Args:
         backbone: The network; its parameters stay shared with ``backbone.network``.
@@ -66,23 +76,41 @@ class Model(nn.Module):
         self._frozen = [False] * len(backbone.blocks)
         self._held: list[nn.Module] = []
 
+    @property
+    def backbone(self) -> Backbone:
+        """The backbone the model is made of."""
+        return self._backbone
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """How images are prepared for it."""
+        return self._backbone.input_spec
+
+    def parameters_by_name(self) -> dict[str, nn.Parameter]:
+        """Return all parameters under the names of ``describe``, in its order."""
+        found: dict[str, nn.Parameter] = {}
+        for block in self._backbone.blocks:
+            found |= zip(block.parameters, block.module.parameters(), strict=True)
+        return found | {f"{HEAD}.{name}": value for name, value in self.head.named_parameters()}
+
     def describe(self) -> list[Parameter]:
         """List all parameters as a plan sees them: the backbone's by block, then the head's."""
         found = []
+        layer = 0
         for block in self._backbone.blocks:
             kinds = _kinds(block.module)
-            for name, (_, parameter) in zip(
-                block.parameters, block.module.named_parameters(), strict=True
-            ):
-                kind = kinds[id(parameter)]
-                found.append(Parameter(name, block.name, block.stage, kind, parameter.numel()))
+            numbers, layer = _layers(block.module, layer)
+            for name, parameter in zip(block.parameters, block.module.parameters(), strict=True):
+                kind, number = kinds[id(parameter)], numbers[id(parameter)]
+                size = parameter.numel()
+                found.append(Parameter(name, block.name, block.stage, kind, size, number))
         kinds = _kinds(self.head)
         for name, parameter in self.head.named_parameters():
             kind = kinds[id(parameter)]
             found.append(Parameter(f"{HEAD}.{name}", HEAD, HEAD, kind, parameter.numel()))
         return found
 
-    def freeze(self, rates: Mapping[str, float | None]) -> None:
+    def freeze(self, rates: Mapping[str, float | None], *, hold_statistics: bool = False) -> None:
         """Freeze every parameter whose rate is None and wake all others.
 
         A block is frozen when all its parameters are; a block without parameters follows the
@@ -91,6 +119,7 @@ class Model(nn.Module):
 
         Args:
             rates: Rate by parameter name, for every parameter of ``describe``.
+            hold_statistics: Whether all batch norms hold their statistics, trained ones too.
         """
         self._held = []
         previous = True
@@ -105,8 +134,10 @@ class Model(nn.Module):
                     module
                     for module in block.module.modules()
                     if isinstance(module, nn.modules.batchnorm._BatchNorm)
-                    and module.affine
-                    and not any(parameter.requires_grad for parameter in module.parameters())
+                    and (
+                        hold_statistics
+                        or (module.affine and not any(p.requires_grad for p in module.parameters()))
+                    )
                 ]
         for name, parameter in self.head.named_parameters():
             parameter.requires_grad_(rates[f"{HEAD}.{name}"] is not None)
@@ -127,21 +158,43 @@ class Model(nn.Module):
             module.eval()
         return self
 
-    def features(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Run the backbone: pixels (B, H, W, 3) uint8 -> features (B, feature_dim)."""
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Run the backbone: images, as ``forward`` takes them -> features (B, feature_dim)."""
+        values = prepare(self.normalise, images)
         prefix = self.frozen_prefix
         with torch.no_grad():
-            values: torch.Tensor = self.normalise(pixels)
             for block in self.blocks[:prefix]:
                 values = block(values)
         for block in self.blocks[prefix:]:
             values = block(values)
         return values
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Run the whole model: pixels (B, H, W, 3) uint8 -> logits (B, C)."""
-        logits: torch.Tensor = self.head(self.features(pixels))
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Run the whole model: images -> logits (B, C).
+
+        Args:
+            images: Pixels (B, H, W, 3) RGB in 0..255, or normalised images (B, 3, H, W).
+        """
+        logits: torch.Tensor = self.head(self.features(images))
         return logits
+
+
+def _layers(module: nn.Module, first: int) -> tuple[dict[int, int], int]:
+    """Number the layers of a module from ``first`` on, as Keras counts them.
+
+    A layer is a module without children, or with parameters of its own; activations and pooling
+    count, identities don't.
+
+    Returns:
+        The layer of each parameter, by the parameter's id, and the next number.
+    """
+    numbers: dict[int, int] = {}
+    for part in module.modules():
+        own = [id(parameter) for parameter in part.parameters(recurse=False)]
+        numbers |= dict.fromkeys(own, first)
+        if own or not (list(part.children()) or isinstance(part, nn.Identity)):
+            first += 1
+    return numbers, first
 
 
 def _kinds(module: nn.Module) -> dict[int, Literal["weight", "bias", "norm"]]:

@@ -13,6 +13,7 @@ from torch import nn
 
 from headstart.errors import DataError, ModelError
 from headstart.metrics import Evaluation, evaluate
+from headstart.training.heads import HeadSpec
 
 __all__ = ["SingleLabel", "from_dict"]
 
@@ -44,10 +45,15 @@ class SingleLabel:
             )
         return np.array([position[label] for label in labels], dtype=np.int64)
 
-    def head(self, feature_dim: int) -> nn.Linear:
-        """Make the head: (B, feature_dim) -> logits (B, C). Its weights are yet to be set."""
-        # Made on no device, so that no number is drawn from torch's global generator.
-        return nn.Linear(feature_dim, len(self.classes), device="meta").to_empty(device="cpu")
+    def head(self, feature_dim: int, form: str = "linear", seed: int = 0) -> nn.Module:
+        """Make the head: (B, feature_dim) -> logits (B, C).
+
+        Args:
+            feature_dim: Length of a feature vector.
+            form: As ``HeadSpec.parse`` reads it.
+            seed: Decides the weights.
+        """
+        return HeadSpec.parse(form).build(feature_dim, len(self.classes), seed)
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
         """Turn logits (B, C) into probabilities (B, C), in double precision for exact sums."""

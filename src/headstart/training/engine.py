@@ -1,0 +1,501 @@
+"""The training loop: one phase of mini-batch training, from any module, task and stream.
+
+Where training stands is a ``Position``, plain JSON; together with the tensors of the model, the
+optimizer and the averages it is all that a checkpoint holds, and an interrupted phase goes on bit
+by bit. Order is drawn from (seed, phase, epoch), augmentation from (seed, view, image), dropout and
+mixing from (seed, phase, epoch, step): no global generator, so nothing depends on what ran before.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import asdict
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from headstart.errors import ModelError, ResourceError
+from headstart.metrics import point_values
+from headstart.strategy.phase import Phase, Train
+from headstart.training.chance import chance, drawing
+from headstart.training.device import InferencePath, memory_format, out_of_memory
+from headstart.training.examples import Examples, batches_of, epoch_order
+from headstart.training.interrupt import Interruption
+from headstart.training.model import Model
+from headstart.training.optim import (
+    apply,
+    factor,
+    head_penalty,
+    make_optimizer,
+    parameter_groups,
+    plateau_drops,
+    rates_by_group,
+)
+from headstart.training.position import Position
+from headstart.training.tail import Tail
+from headstart.training.task import SingleLabel
+
+__all__ = ["Engine", "Saver"]
+
+Emit = Callable[..., None]
+
+
+class Saver(Protocol):
+    """Called with the phase's position and tensors where a checkpoint is due."""
+
+    def __call__(self, position: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+        """Save what ``Engine.state`` returned."""
+
+
+class Engine:
+    """One phase of training.
+
+    Args:
+        model: The network and its head, which are trained in place.
+        task: What labels mean.
+        phase: Its ``fit`` is a ``Train``.
+        examples: What to train on.
+        path: Device, precision and layout.
+        seed: Of all that is drawn.
+        number: The phase's number, from 1.
+        class_weights: (C,) weight of each class in the loss, or None.
+        emit: Called with each event, as ``Log.emit``.
+        save: Called after each epoch and every ``save_seconds``; None keeps no checkpoint.
+        save_seconds: At most so long between two checkpoints.
+        interruption: Holds signals back while steps are taken, and is asked after each whether
+            to leave.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        task: SingleLabel,
+        phase: Phase,
+        examples: Examples,
+        path: InferencePath,
+        *,
+        seed: int = 0,
+        number: int = 1,
+        class_weights: torch.Tensor | None = None,
+        emit: Emit | None = None,
+        save: Saver | None = None,
+        save_seconds: float = 300.0,
+        interruption: Interruption | None = None,
+    ) -> None:
+        assert isinstance(phase.fit, Train)
+        self.model = model
+        self.task = task
+        self.phase = phase
+        self.train: Train = phase.fit
+        self.examples = examples
+        self.path = path
+        self.seed = seed
+        self.number = number
+        self.emit = emit or _nobody
+        self.save = save
+        self.save_seconds = save_seconds
+        self.interruption = interruption
+        self.position = Position()
+        self.best: dict[str, torch.Tensor] = {}
+        self._weights = None if class_weights is None else class_weights.to(path.device)
+        self._saved = time.monotonic()
+        self._clock = time.monotonic()
+        self._set_up()
+
+    def _set_up(self) -> None:
+        """Freeze, move and prepare by accelerate."""
+        accelerator = _accelerator(self.path)
+        apply(self.model, self.phase)
+        # The layout decides the order of sums, and must not depend on what ran before.
+        self.model.to(accelerator.device).to(memory_format=memory_format(self.path))
+        self.tail = Tail(self.model, self.examples.stream.start)
+        self.optimizer = make_optimizer(parameter_groups(self.model, self.phase), self.train)
+        self._peaks = [group["lr"] for group in self.optimizer.param_groups]
+        self.average = _average(self.tail, self.train)  # a copy, so before the tail is wrapped
+        self._runner, self._stepper = accelerator.prepare(self.tail, self.optimizer)
+        self.accelerator = accelerator
+        self._trainable = [p for p in self.tail.parameters() if p.requires_grad]
+        moving = self.train.batch_norm == "train"
+        self._statistics = list(self.tail.buffers()) if moving else []
+
+    # -- where it stands ---------------------------------------------------------------------
+
+    def state(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """Return the position and all tensors, from which ``restore`` goes on bit by bit."""
+        self._tick()
+        tensors = {f"model.{name}": value for name, value in self.tail.state_dict().items()}
+        names = {id(value): name for name, value in self.tail.named_parameters()}
+        for parameter, values in self.optimizer.state.items():
+            for key, value in values.items():
+                if value is not None:
+                    tensors[f"optimizer.{names[id(parameter)]}.{key}"] = torch.as_tensor(value)
+        if self.average is not None:
+            tensors |= {f"average.{n}": v for n, v in self.average.state_dict().items()}
+        tensors |= {f"best.{name}": value for name, value in self.best.items()}
+        return asdict(self.position), tensors
+
+    def restore(self, position: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+        """Go on from what ``state`` returned.
+
+        Raises:
+            ModelError: It is of another model, or of another way to train it.
+        """
+        try:
+            self._restore(position, tensors)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise ModelError(
+                f"The checkpoint does not fit what is trained: {str(error).splitlines()[0]}",
+                field="checkpoints",
+                hint="Go on with the versions and the cache size it began with, or fit again with "
+                "another --out.",
+            ) from error
+
+    def _restore(self, position: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+        self.position = Position(**position)
+        parts: dict[str, dict[str, torch.Tensor]] = {}
+        for name, value in tensors.items():
+            kind, _, rest = name.partition(".")
+            parts.setdefault(kind, {})[rest] = value
+        self.tail.load_state_dict(parts["model"])
+        self.best = parts.get("best", {})
+        if self.average is not None:
+            self.average.load_state_dict(parts["average"])
+        parameters = dict(self.tail.named_parameters())
+        for name, value in parts.get("optimizer", {}).items():
+            owner, _, key = name.rpartition(".")
+            parameter = parameters[owner]
+            on_device = value if key == "step" else value.to(parameter.device)
+            self.optimizer.state[parameter][key] = on_device.clone()
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self.position.seconds += now - self._clock
+        self.position.epoch_seconds += now - self._clock
+        self._clock = now
+
+    def _checkpoint(self) -> None:
+        if self.save is not None:
+            self.save(*self.state())
+        self._saved = time.monotonic()
+
+    # -- the loop ----------------------------------------------------------------------------
+
+    def run(self) -> dict[str, Any]:
+        """Train to the end of the phase, keep the best epoch, and return what happened."""
+        self._clock = self._saved = time.monotonic()
+        position = self.position
+        if not self.best:
+            self.best = self._snapshot()
+        if not position.history and self.number > 1 and self._judges:
+            self._record(self._judge(), loss=None)
+        while position.epoch < self.train.epochs and position.stopped is None:
+            self._epoch()
+        return self._finish()
+
+    @property
+    def _judges(self) -> bool:
+        return self.train.monitor != "none" and len(self.examples.val) > 0
+
+    def _epoch(self) -> None:
+        position, examples = self.position, self.examples
+        # The plain image is the last of each round: one epoch alone sees an augmented view.
+        view = (examples.first_view + position.epoch + 1) % (examples.views + 1)
+        computed = examples.stream.prepare(view, examples.train, self._progress("views"))
+        if computed:
+            self.emit("views", phase=self.number, view=view, computed=computed)
+        shuffled = epoch_order(
+            examples.train,
+            examples.labels,
+            balanced=self.train.sampling == "balanced",
+            seed=chance(self.seed, self.number, position.epoch, "order"),
+        )
+        order = batches_of(shuffled, self.train.batch_size)
+        with self.interruption or nullcontext():
+            if self._steps(view, order):
+                loss = position.loss / sum(map(len, order))
+                position.epoch, position.step, position.loss = position.epoch + 1, 0, 0.0
+                self._record(self._judge() if len(examples.val) else None, loss)
+                self._checkpoint()
+
+    def _steps(self, view: int, order: list[npt.NDArray[np.int64]]) -> bool:
+        """Take the steps that are left of an epoch; False where one can't be taken."""
+        left = order[self.position.step :]
+        progress = self._progress("epoch")
+        self.model.train()
+        stream = self.examples.stream.batches(view, left)
+        for values, positions in zip(stream, left, strict=True):
+            if not self._step(values, positions, len(order)):
+                return False
+            progress(self.position.step, len(order))
+            self._pause()
+        return True
+
+    def _progress(self, stage: str) -> Callable[[int, int], None]:
+        epoch = self.position.epoch + 1
+        return lambda done, total: self.emit(
+            "progress", stage=stage, done=done, total=total, epoch=epoch, phase=self.number
+        )
+
+    def _pause(self) -> None:
+        """Save where it is time to, and leave where a signal asked."""
+        asked = self.interruption is not None and self.interruption.signal is not None
+        if asked or time.monotonic() - self._saved >= self.save_seconds:
+            self._checkpoint()
+        if asked:
+            assert self.interruption is not None
+            self.interruption.leave()
+
+    def _step(self, values: torch.Tensor, positions: npt.NDArray[np.int64], steps: int) -> bool:
+        """Take one step; False where the loss or a gradient is not finite."""
+        position, train = self.position, self.train
+        done = (position.epoch + position.step / steps) / train.epochs
+        drops = (
+            plateau_drops(self.position.scores(self.train.monitor))
+            if train.schedule == "plateau" and self._judges
+            else 0
+        )
+        scale = factor(train, done, drops)
+        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * scale
+        labels = torch.from_numpy(self.examples.labels[positions])
+        before = [buffer.clone() for buffer in self._statistics]
+        while True:
+            try:
+                loss, norm = self._gradients(values, labels)
+                break
+            except RuntimeError as error:  # torch.OutOfMemoryError is one, and so is the CPU's
+                if not out_of_memory(error):
+                    raise
+            self._put_back(before)
+            self._split(len(labels))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            self.optimizer.zero_grad()
+            self._put_back(before)
+            what = "gradient" if math.isfinite(loss) else "loss"
+            files = [self.examples.names[index] for index in positions[:8]]
+            self._not_finite(what, position.epoch + 1, position.step + 1, files)
+            self._checkpoint()
+            return False
+        self._stepper.step()
+        self._stepper.zero_grad()
+        if self.average is not None:
+            self.average.update_parameters(self.tail)
+        position.loss += loss * len(labels)
+        position.step += 1
+        position.rates = dict(rates_by_group(self.optimizer))
+        self.emit(
+            "step",
+            phase=self.number,
+            epoch=position.epoch + 1,
+            step=position.step,
+            loss=loss,
+            rates=position.rates,
+        )
+        return True
+
+    def _gradients(self, values: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+        """Compute a batch's gradients, in parts if memory asks for it.
+
+        Returns:
+            The loss, and the gradients' norm before they are clipped.
+        """
+        position, total = self.position, 0.0
+        self.optimizer.zero_grad()
+        seed = chance(self.seed, self.number, position.epoch, position.step)
+        with drawing(self.path.device, seed):
+            parts = min(position.parts, len(labels))
+            if self.train.mixes:  # the whole batch, whatever parts it is computed in
+                values, labels = self._mix(self._on_device(values), labels)
+            for some, theirs in zip(values.chunk(parts), labels.chunk(parts), strict=True):
+                loss = self._loss(some, theirs) * self._share(theirs, labels)
+                self.accelerator.backward(loss)
+                total += float(loss.detach())
+        limit = self.train.clip if self.train.clip is not None else math.inf
+        norm = self.accelerator.clip_grad_norm_(self._trainable, limit)
+        return total, float(norm)
+
+    def _share(self, some: torch.Tensor, labels: torch.Tensor) -> float:
+        """Return a part's share in the mean over the batch, which is by weight where there is."""
+        if self._weights is None or self.train.mixes:
+            return len(some) / len(labels)
+        weights = self._weights.cpu()
+        return float(weights[some].sum() / weights[labels].sum())
+
+    def _put_back(self, before: list[torch.Tensor]) -> None:
+        """Undo what a step that is not taken did to the statistics."""
+        for buffer, value in zip(self._statistics, before, strict=True):
+            buffer.copy_(value)
+
+    def _loss(self, values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        train, device = self.train, self.accelerator.device
+        values, labels = self._on_device(values), labels.to(device)
+        logits = self._runner(values).float()
+        loss = F.cross_entropy(
+            logits, labels, weight=self._weights, label_smoothing=train.label_smoothing
+        )
+        penalty = head_penalty(self.model.head, train)
+        return loss if penalty is None else loss + penalty
+
+    def _on_device(self, values: torch.Tensor) -> torch.Tensor:
+        """Move a batch; what was remembered in bf16 is trained on in fp32 where that is faster."""
+        moved = values.to(self.accelerator.device, non_blocking=True)
+        in_fp32 = self.path.precision == "fp32" and moved.dtype == torch.bfloat16
+        return moved.float() if in_fp32 else moved
+
+    def _mix(self, pixels: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mix the images of a batch and their labels, by mixup or by cutmix."""
+        from torchvision.transforms import v2
+
+        kinds = [(v2.MixUp, self.train.mixup), (v2.CutMix, self.train.cutmix)]
+        chosen = [(kind, alpha) for kind, alpha in kinds if alpha]
+        kind, alpha = chosen[int(torch.randint(len(chosen), ()))]
+        mix = kind(alpha=alpha, num_classes=len(self.task.classes))
+        images, shares = mix(pixels.permute(0, 3, 1, 2).float(), labels.to(pixels.device))
+        return images.permute(0, 2, 3, 1), shares
+
+    def _split(self, size: int) -> None:
+        """Halve what is computed at once; the step still counts the whole batch."""
+        self.optimizer.zero_grad()
+        if self.position.parts >= size:
+            raise ResourceError(
+                "There is not enough memory to train on a single image at a time.",
+                field="batch-size",
+                hint="Train less of the network (--strategy last-blocks:1), take smaller images "
+                "(--size) or a smaller network (--backbone bundled:efficientnet_lite0).",
+            )
+        self.position.parts *= 2
+        if self.path.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        part = math.ceil(self.train.batch_size / self.position.parts)
+        self.emit("memory", phase=self.number, parts=self.position.parts, images=part)
+
+    def _not_finite(self, what: str, epoch: int, step: int, files: list[str]) -> None:
+        """Stop; ``_finish`` goes back to weights that are known to be good."""
+        stopped = {"why": "not-finite", "what": what, "epoch": epoch, "step": step, "files": files}
+        self.position.stopped = stopped
+        self.emit("stopped", phase=self.number, **stopped)
+
+    # -- judging -----------------------------------------------------------------------------
+
+    def _judge(self) -> dict[str, float] | None:
+        """Return val's metrics of the present weights, or of their average."""
+        module = self.tail if self.average is None else self.average.module
+        examples = self.examples
+        examples.stream.prepare(0, examples.val)
+        order = batches_of(examples.val, max(1, 2 * self.train.batch_size // self.position.parts))
+        self.model.eval()
+        module.eval()
+        logits = []
+        with torch.no_grad(), self.accelerator.autocast():
+            for values in examples.stream.batches(0, order):
+                logits.append(module(self._on_device(values)).float().cpu())
+        shares = self.task.probabilities(torch.cat(logits)).numpy()
+        if not np.isfinite(shares).all():
+            return None
+        values_ = point_values(shares, examples.labels[examples.val], len(self.task.classes))
+        return {name: round(value, 6) for name, value in values_.items()}
+
+    def _record(self, val: dict[str, float] | None, loss: float | None) -> None:
+        """Add an epoch to the history, and keep its weights if it is the best so far."""
+        self._tick()
+        position, train = self.position, self.train
+        record = {
+            "epoch": position.epoch,
+            "loss": loss,
+            "val": val,
+            "rates": position.rates or dict(rates_by_group(self.optimizer)),
+            "seconds": round(position.epoch_seconds, 3),
+        }
+        position.epoch_seconds = 0.0
+        position.history.append(record)
+        event = {name: value for name, value in record.items() if name != "seconds"}
+        self.emit("epoch", phase=self.number, took=record["seconds"], **event)
+        if val is None and len(self.examples.val):
+            steps = len(batches_of(self.examples.train, train.batch_size))
+            files = [self.examples.names[index] for index in self.examples.val[:8]]
+            self._not_finite("output on val", position.epoch, steps, files)
+            return
+        scores = position.scores(train.monitor)
+        waited = len(scores) - 1 - scores.index(max(scores)) if self._judges else 0
+        if not waited:
+            self.best = self._snapshot()
+        patient = train.patience is None or waited < train.patience
+        if self._judges and not patient and position.epoch < train.epochs:
+            position.stopped = {"why": "patience", "epoch": position.epoch}
+            self.emit("stopped", phase=self.number, **position.stopped)
+
+    def _snapshot(self) -> dict[str, torch.Tensor]:
+        source = self.tail if self.average is None else self.average.module
+        return {name: value.detach().clone() for name, value in source.state_dict().items()}
+
+    def _finish(self) -> dict[str, Any]:
+        """Put the weights in place that are kept, and return the phase's record."""
+        position = self.position
+        best, kept = self._kept()
+        self.tail.load_state_dict(self.best)
+        self.model.eval()
+        self._tick()
+        return {
+            "phase": self.number,
+            "kind": "train",
+            "epochs": position.history,
+            "kept": kept,
+            "best_epoch": best,
+            "monitor": self.train.monitor,
+            "stopped": position.stopped,
+            "parts": position.parts,
+            "images_at_once": math.ceil(self.train.batch_size / position.parts),
+            "precision": self.path.precision,
+            "views": self.examples.views,
+            "boundary": self.examples.stream.start,
+            "seconds": round(position.seconds, 3),
+        }
+
+    def _kept(self) -> tuple[int | None, str]:
+        """Return which epoch is the best, if val tells, and in words which weights are kept."""
+        history, monitor = self.position.history, self.train.monitor
+        scores = self.position.scores(monitor) if self._judges else []
+        if scores and max(scores)[0] > -math.inf:
+            best: int = history[scores.index(max(scores))]["epoch"]
+            return best, f"epoch {best}, best {monitor}"
+        good = [r["epoch"] for r in history if r["val"] is not None or not len(self.examples.val)]
+        if not good:
+            return None, "the start"
+        broken = (self.position.stopped or {}).get("why") == "not-finite"
+        return None, f"epoch {good[-1]}, the last that was finite" if broken else "last epoch"
+
+
+def _nobody(event: str, **values: Any) -> None:
+    """Tell nobody."""
+
+
+def _accelerator(path: InferencePath) -> Any:
+    """Return accelerate's Accelerator for a path's device and precision."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    # It keeps its settings for the whole process, and refuses others: each phase starts anew.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    kind, _, number = path.device.partition(":")
+    if kind == "cuda":  # accelerate takes the present one
+        torch.cuda.set_device(int(number or 0))
+    return Accelerator(
+        cpu=kind == "cpu", mixed_precision="bf16" if path.precision == "bf16" else "no"
+    )
+
+
+def _average(tail: nn.Module, train: Train) -> Any:
+    """Return the exponential moving average of a module's weights, or None."""
+    if train.ema is None:
+        return None
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+    update = get_ema_multi_avg_fn(train.ema)  # type: ignore[no-untyped-call]
+    return AveragedModel(tail, multi_avg_fn=update, use_buffers=True)

@@ -1,0 +1,50 @@
+"""Where a phase of training stands: plain JSON, the half of a checkpoint that is no tensor."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Position"]
+
+
+@dataclass
+class Position:
+    """Where a phase stands.
+
+    Attributes:
+        epoch: The epoch that runs, from 0.
+        step: Steps of it that are done.
+        loss: Sum of this epoch's losses so far, weighted by images.
+        seconds: Of the phase so far.
+        epoch_seconds: Of this epoch so far.
+        rates: Of the last step, by group.
+        history: One record an epoch; epoch 0 is the start.
+        parts: Into how many parts a batch is split, for want of memory.
+        stopped: Why the phase ended before its last epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    rates: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    parts: int = 1
+    stopped: dict[str, Any] | None = None
+
+    def scores(self, monitor: str) -> list[tuple[float, float]]:
+        """Return the monitored metric of each epoch, turned so that more is better.
+
+        Where a small val set gives two epochs the same accuracy, the log loss decides.
+        """
+        sign = -1.0 if monitor == "log_loss" else 1.0
+        return [
+            (sign * record["val"][monitor], -record["val"]["log_loss"])
+            if record["val"] is not None
+            else (-math.inf, -math.inf)
+            for record in self.history
+            if monitor != "none"
+        ]

@@ -1,0 +1,48 @@
+"""What a phase trains: the blocks behind the boundary, and the head."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from tiny import make_model, pixels
+
+from headstart.training.tail import Tail
+
+
+@pytest.mark.parametrize("start", range(6))
+def test_prefix_then_tail_is_the_model(start):
+    model = make_model().eval()
+    images = torch.from_numpy(pixels(4))
+    with torch.no_grad():
+        values = images if not start else model.normalise(images)
+        for block in model.blocks[:start]:
+            values = block(values)
+        assert torch.equal(Tail(model, start)(values), model(images))
+
+
+def test_it_holds_the_models_own_parameters_and_those_before_it_not():
+    model = make_model()
+    tail = Tail(model, 1)
+    own = dict(model.named_parameters())
+    for name, parameter in tail.named_parameters():
+        assert own[name] is parameter
+    assert {name for name in own if name not in dict(tail.named_parameters())} == {
+        name for name in own if name.startswith("blocks.0.")
+    }
+    assert not any("whole" in name for name in tail.state_dict())
+
+
+def test_a_copy_has_weights_of_its_own():
+    model = make_model().eval()
+    tail = Tail(model, 3)
+    other = copy.deepcopy(tail)
+    values = torch.rand(2, 6, 8, 8)
+    before = tail(values)
+    assert torch.equal(other(values), before)
+    with torch.no_grad():
+        for parameter in tail.parameters():
+            parameter.zero_()
+    assert torch.equal(other(values), before)
+    assert not torch.equal(tail(values), before)
