@@ -78,7 +78,7 @@ OPTIONS = {
     *("--split", "--limit", "--limit-per-class", "--class-weights", "--seed", "--device"),
     *("--precision", "--batch-size", "--max-bad", "--min", "--allow-noncommercial"),
     *("--head", "--epochs", "--lr", "--augment", "--symmetry", "--average", "--views", "--train"),
-    *("--split-seed", "--save-minutes", "--dry-run", "--json", "--debug"),
+    *("--split-seed", "--no-refit", "--save-minutes", "--dry-run", "--json", "--debug"),
 }
 
 
@@ -652,8 +652,9 @@ def test_an_option_changes_the_plan(command, photos, tiny, options, path, value)
     ("options", "changed"),
     [
         (["--seed", 1], {"split", "seed"}),
-        (["--limit", 10], {"split"}),
-        (["--limit-per-class", 2], {"split"}),
+        (["--limit", 10], {"split", "refit"}),
+        (["--limit-per-class", 2], {"split", "refit"}),
+        (["--no-refit"], {"refit"}),
         (["--split", "0.5,0.25,0.25"], {"split"}),
         (["--resize", "pad"], {"backbone"}),
         (["--class-weights", "balanced"], {"class_weights"}),

@@ -161,3 +161,12 @@ def test_safe_names_keep_plain_ones_and_tell_all_apart():
     assert safe_name("last-blocks:2-bundled:lite0-0") == "last-blocks-2-bundled-lite0-0"
     names = ["a/b", "a:b", "a b", "猫", "犬", "x" * 300, "x" * 301]
     assert len({safe_name(name) for name in names}) == len(names)
+
+
+def test_no_solved_head_sees_val_which_those_that_train_can_not():
+    names = ["feature-extraction", "last-blocks:1"]
+    assert [e.options.refit for e in make_lineup(names, ["known:a"], 1, {}).entries] == [
+        False,
+        True,
+    ]
+    assert all(e.options.refit for e in make_lineup(names, ["known:a"], 1, {"refit": True}).entries)

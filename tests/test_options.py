@@ -211,6 +211,7 @@ FILLED = {
     "device": "cpu",
     "precision": "bf16",
     "batch_size": 8,
+    "refit": False,
     "save_minutes": 1.5,
     "max_bad": 0.5,
     "minimum": {"accuracy": 0.9},

@@ -70,13 +70,14 @@ def test_a_changed_image_or_label_or_name_is_another_run(plan, photos, tmp_path)
         ({"size": 96}, {"backbone"}),
         ({"resize": "squash"}, {"backbone"}),
         ({"mean": (0.1, 0.1, 0.1), "std": (1.0, 1.0, 1.0)}, {"backbone"}),
-        ({"limit": 10}, {"split"}),
+        ({"limit": 10}, {"split", "refit"}),
+        ({"refit": False}, {"refit"}),
         ({"precision": "bf16"}, {"path"}),
         ({"batch_size": 8}, {"path"}),
-        ({"head": "linear,dropout=0.5"}, {"head", "strategy"}),
+        ({"head": "linear,dropout=0.5"}, {"head", "strategy", "refit"}),
         ({"average": "flip"}, {"average"}),
-        ({"strategy": "last-blocks:2"}, {"strategy"}),
-        ({"epochs": 3}, {"strategy"}),
+        ({"strategy": "last-blocks:2"}, {"strategy", "refit"}),
+        ({"epochs": 3}, {"strategy", "refit"}),
         ({"split_seed": 1}, {"split"}),
         ({"seed": 1, "split_seed": 0}, {"seed"}),
         ({"max_bad": 0.5, "minimum": {"accuracy": 0.5}, "allow_noncommercial": True}, set()),
@@ -84,7 +85,8 @@ def test_a_changed_image_or_label_or_name_is_another_run(plan, photos, tmp_path)
 )
 def test_the_spec_holds_all_that_changes_the_result(plan, photos, options, changed):
     plain, other = plan(photos).spec, plan(photos, **options).spec
-    assert {key for key in plain if plain[key] != other[key]} == changed
+    # Whether a head is solved again is told only where one is solved last.
+    assert {key for key in plain | other if plain.get(key) != other.get(key)} == changed
 
 
 def test_only_the_head_is_trained(plan, photos):
@@ -406,3 +408,10 @@ def test_the_plan_of_any_strategy_survives_json(plan, photos):
     assert Strategy.from_dict(document["plan"]["strategy"]) == made.asked
     assert document["plan"]["head"] == "mlp:8,dropout=0.5/0.5"
     assert document["plan"]["average"] == "flip"
+
+
+def test_a_head_is_solved_again_on_val_where_the_training_images_are_not_limited(plan, photos):
+    assert plan(photos).spec["refit"]
+    for options in ({"refit": False}, {"limit": 20}, {"limit_per_class": 5}):
+        assert not plan(photos, **options).spec["refit"]
+    assert "refit" not in plan(photos, strategy="last-blocks:1").spec

@@ -129,6 +129,9 @@ def fit(
     device: Device = "auto",
     precision: Precision = "auto",
     batch_size: BatchSize = None,
+    no_refit: Annotated[
+        bool, typer.Option("--no-refit", help="Keep the solved head that has not seen val.")
+    ] = False,
     save_minutes: Annotated[
         float, typer.Option(help="Save a run that trains at least this often.")
     ] = 5.0,
@@ -170,6 +173,7 @@ def fit(
         device=device,
         precision=precision,
         batch_size=batch_size,
+        refit=not no_refit,
         save_minutes=save_minutes,
         max_bad=parse_share("max-bad", max_bad),
         minimum=parse_gates(minimum or []),

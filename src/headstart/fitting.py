@@ -183,11 +183,12 @@ class _Walk:
         self.forced: tuple[str, ...] | None = None  # what has changed since, if that is accepted
 
     def run(self) -> Fitted:
-        keep_freed_memory()
         self.log.emit("stage", stage="read")
         plan = make_plan(
             self.data, self.options, cache=self.cache, progress=self.log.progress("read")
         )
+        if plan.trains:  # a single pass forward gains less than the memory that it would hold
+            keep_freed_memory()
         self.log.emit("plan", lines=plan.lines())
         run = self._open(plan)
         if run.finished:

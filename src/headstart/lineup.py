@@ -17,7 +17,7 @@ from headstart.errors import HeadstartError, UsageError
 from headstart.files import digest
 from headstart.options import Options
 from headstart.strategy import presets
-from headstart.strategy.phase import Train
+from headstart.strategy.phase import Solve, Train
 from headstart.strategy.strategy import Strategy
 
 __all__ = ["Entry", "Lineup", "make_lineup", "safe_name"]
@@ -104,6 +104,9 @@ def make_lineup(
     for strategy, given in _named(strategies):
         own = strategy.backbone
         taken = _taken(strategy, shared)
+        if isinstance(strategy.phases[-1].fit, Solve):
+            # Strategies that train learn from train alone: none may have val's images besides.
+            taken = {"refit": False, **taken}
         networks = dict.fromkeys([own] if own else backbones)
         for backbone, seed in product(networks, range(seeds)):
             asked = Options(**{**taken, "strategy": given, "backbone": backbone, "seed": seed})

@@ -63,6 +63,8 @@ class Options:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         precision: ``auto``, ``fp32`` or ``bf16``, of the frozen network's forward pass.
         batch_size: Images a step and a forward pass; None is the strategy's, and the device's.
+        refit: Solve a head that is solved last once more, on train and val together, unless the
+            training images are limited.
         save_minutes: A run that trains is saved after each epoch, and at least this often.
         max_bad: Share of unreadable images above which the data is refused.
         minimum: Test metrics that must be reached, such as ``{"accuracy": 0.9}``.
@@ -93,6 +95,7 @@ class Options:
     device: str = "auto"
     precision: str = "auto"
     batch_size: int | None = None
+    refit: bool = True
     save_minutes: float = 5.0
     max_bad: float = 0.01
     minimum: dict[str, float] = field(default_factory=dict)

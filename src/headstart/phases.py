@@ -199,7 +199,8 @@ class Phases:
             for part in ("train", "val")
             for labels in (images.labels[images.parts[part]],)
         )
-        solved = solve(train, val, fit, balanced=self.plan.options.class_weights == "balanced")
+        balanced = self.plan.options.class_weights == "balanced"
+        solved = solve(train, val, fit, balanced=balanced, refit=self.plan.refits)
         last = number == len(self.plan.strategy.phases) - 1
         # val chooses in the phases to come, so until the last one the head has not seen it.
         weight, bias = (

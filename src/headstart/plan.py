@@ -120,7 +120,18 @@ class Plan:
                 "precision": options.precision,
                 "batch_size": options.batch_size,
             },
+            **({"refit": self.refits} if isinstance(self.asked.phases[-1].fit, Solve) else {}),
         }
+
+    @property
+    def refits(self) -> bool:
+        """Whether a head that is solved last is solved again on train and val together.
+
+        Not where the training images are limited: val's would be more than were allowed.
+        """
+        options = self.options
+        limited = options.limit is not None or options.limit_per_class is not None
+        return options.refit and not limited
 
     def counts(self) -> dict[str, int]:
         """Return the sizes of the split's parts, as report.json names them."""

@@ -204,9 +204,9 @@ def test_fine_tuning_is_ten_times_slower_below_the_head() -> None:
 @pytest.mark.parametrize(
     ("name", "epochs", "rates"),
     [
-        ("gradual", [3, 3, 4], [1e-3, 1e-4, 1e-5]),
+        ("gradual", [10, 10, 10], [1e-3, 1e-4, 1e-5]),
         ("gradual:epochs=1/2/3", [1, 2, 3], [1e-3, 1e-4, 1e-5]),
-        ("gradual:rates=1e-2/2e-3/3e-4", [3, 3, 4], [1e-2, 2e-3, 3e-4]),
+        ("gradual:rates=1e-2/2e-3/3e-4", [10, 10, 10], [1e-2, 2e-3, 3e-4]),
         ("gradual:rates=1/0.5/0.1,epochs=9/8/7", [9, 8, 7], [1, 0.5, 0.1]),
     ],
 )

@@ -290,3 +290,13 @@ def test_what_was_found_is_plain_json(n) -> None:
     assert document["penalty"] == solved.penalty
     assert document["fitted_on"] == n
     assert len(document["steps"]) == len(solved.steps)
+
+
+def test_without_a_refit_the_final_head_has_not_seen_val():
+    train, val = sample(60, 3, seed=1), sample(150, 3, seed=2)
+    once, twice = (solve(train, val, Solve(GRID), refit=refit) for refit in (False, True))
+    assert np.array_equal(once.weight, once.val_weight)
+    assert np.array_equal(once.bias, once.val_bias)
+    assert np.array_equal(once.val_weight, twice.val_weight)
+    assert (once.fitted_on, twice.fitted_on) == (60, 210)
+    assert not np.array_equal(twice.weight, twice.val_weight)

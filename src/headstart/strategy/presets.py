@@ -105,12 +105,12 @@ def freeze_first(n: int, layers: bool = False, epochs: int = EPOCHS) -> Strategy
 
 
 def gradual(
-    epochs: Sequence[int] = (3, 3, 4), rates: Sequence[float] = (1e-3, 1e-4, 1e-5)
+    epochs: Sequence[int] = (EPOCHS, EPOCHS, EPOCHS), rates: Sequence[float] = (1e-3, 1e-4, 1e-5)
 ) -> Strategy:
     """Train the head, then the last stage too, then everything, each time at a lower rate.
 
     Gradual unfreezing (Howard and Ruder 2018, arXiv:1801.06146), in three steps. Little can go
-    wrong, and the last step at 1e-5 moves little.
+    wrong, and the last step at 1e-5 moves little; it takes three times the epochs of the others.
 
     Args:
         epochs: Of the three phases.
@@ -306,7 +306,7 @@ def _gradual(name: str, argument: str, stages: int) -> Strategy:
     if argument == "blockwise":
         return gradual_blockwise(stages)
     given = _arguments(name, argument, {"epochs", "rates"})
-    epochs = given.get("epochs", (3, 3, 4))
+    epochs = given.get("epochs", (EPOCHS, EPOCHS, EPOCHS))
     rates = given.get("rates", (1e-3, 1e-4, 1e-5))
     whole = all(float(value).is_integer() for value in epochs)
     if len(epochs) != 3 or len(rates) != 3 or not whole:

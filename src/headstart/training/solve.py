@@ -92,6 +92,7 @@ def solve(
     plan: Solve,
     *,
     balanced: bool = False,
+    refit: bool = True,
 ) -> Solved:
     """Solve a linear head by logistic regression at the penalty that val likes best.
 
@@ -103,17 +104,22 @@ def solve(
         val: The same for val, which may be empty.
         plan: The penalties.
         balanced: Weigh each image by 1 / its class's frequency.
+        refit: Solve the final head on train and val together; else it is the one before.
     """
     import sklearn.linear_model  # noqa: F401  # its libraries are loaded before they are limited
 
     # Its products are too small to share: two threads took 2 s where one takes 1 s, and 34 s
     # beside other work, because they wait for each other.
     with threadpool_limits(limits=1):
-        return _solve(train, val, plan, balanced)
+        return _solve(train, val, plan, balanced, refit)
 
 
 def _solve(
-    train: tuple[Matrix, Labels], val: tuple[Matrix, Labels], plan: Solve, balanced: bool
+    train: tuple[Matrix, Labels],
+    val: tuple[Matrix, Labels],
+    plan: Solve,
+    balanced: bool,
+    refit: bool,
 ) -> Solved:
     features, labels = train
     best: tuple[Matrix, Matrix] | None = None
@@ -135,7 +141,8 @@ def _solve(
         best = _Fit(train, balanced).at(penalty).linear()
     both = (np.concatenate([features, val[0]]), np.concatenate([labels, val[1]]))
     converged = all(step.converged for step in steps if step.penalty == penalty)
-    if len(val[1]):
+    refit = refit and len(val[1]) > 0
+    if refit:
         last = _Fit(both, balanced).at(penalty)
         weight, bias = last.linear()
         converged = converged and last.converged
@@ -149,7 +156,7 @@ def _solve(
         penalty=penalty,
         steps=steps,
         chosen_by=chosen_by,
-        fitted_on=len(both[1]),
+        fitted_on=len(both[1]) if refit else len(labels),
         converged=converged,
     )
 
