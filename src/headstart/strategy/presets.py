@@ -50,6 +50,10 @@ def feature_extraction(epochs: int | None = None) -> Strategy:
     ``epochs`` the head is trained by Adam at 1e-3 instead, as tutorials do; expect the same
     accuracy, later.
 
+    Measured: 0.731 on the solar cells and 0.745 on trashnet with 25 small images a class, two
+    seeds (docs/strategies.md has the intervals).
+    With all images 0.849 on the cells (mean of three splits) and 0.896 on trashnet (squash).
+
     Args:
         epochs: Train the head for so long instead of solving it.
     """
@@ -61,6 +65,9 @@ def probe_then_fine_tune(epochs: int = EPOCHS) -> Strategy:
 
     A head that is right from the start does not tear up the features below it; most accurate
     where the new images differ from ImageNet's (Kumar 2022, arXiv:2202.10054).
+
+    Measured: 0.777 on the solar cells and 0.760 on trashnet with 25 small images a class, two
+    seeds (docs/strategies.md has the intervals).
     """
     tune = Phase((Rate(HEAD, 1e-4), Rate(_ALL, 1e-4)), Train(epochs=epochs), "light")
     return Strategy("probe-then-fine-tune", (_head_phase(), tune))
@@ -71,6 +78,9 @@ def fine_tune(epochs: int = EPOCHS) -> Strategy:
 
     What most tutorials call fine-tuning. Behind ``probe-then-fine-tune`` on few images, because
     its first steps follow a head that knows nothing.
+
+    Measured: 0.793 on the solar cells and 0.752 on trashnet with 25 small images a class, two
+    seeds (docs/strategies.md has the intervals).
     """
     tune = Phase((Rate(HEAD, 1e-3), Rate(_ALL, 1e-4)), Train(epochs=epochs), "light")
     return Strategy("fine-tune", (tune,))
@@ -82,6 +92,11 @@ def last_blocks(n: int = 2, epochs: int = EPOCHS) -> Strategy:
     The best accuracy for the time on a CPU: the frozen stages below are computed once for each
     view, and no epoch pays for them again. The last stages are the least general ones, so they
     may move far: their rate is high, and their batch norms learn the new images' statistics.
+
+    Measured: 0.774 on the solar cells and 0.737 on trashnet with 25 small images a class, two
+    seeds (docs/strategies.md has the intervals).
+    With all images the last three reached 0.882 on the cells (mean of three splits; frozen 0.849) and
+    0.930 on trashnet (frozen 0.896).
     """
     rates = (Rate(HEAD, 1e-3), Rate(f"stage:-{n}..-1", 1e-3), Rate(_ALL, None))
     fit = Train(epochs=epochs, batch_norm="train")
@@ -90,6 +105,9 @@ def last_blocks(n: int = 2, epochs: int = EPOCHS) -> Strategy:
 
 def freeze_first(n: int, layers: bool = False, epochs: int = EPOCHS) -> Strategy:
     """Freeze the first ``n`` stages, or leaf layers, and train the rest from a solved head.
+
+    Measured: 0.758 on the solar cells and 0.755 on trashnet with 25 small images a class, two
+    seeds (docs/strategies.md has the intervals).
 
     Args:
         n: How many.
@@ -112,6 +130,9 @@ def gradual(
     Gradual unfreezing (Howard and Ruder 2018, arXiv:1801.06146), in three steps. Little can go
     wrong, and the last step at 1e-5 moves little; it takes three times the epochs of the others.
 
+    Measured: 0.741 on the solar cells and 0.742 on trashnet with 25 small images a class, two
+    seeds (docs/strategies.md has the intervals).
+
     Args:
         epochs: Of the three phases.
         rates: Of the three phases.
@@ -131,6 +152,9 @@ def gradual(
 
 def gradual_blockwise(stages: int, epochs: int = 1, rate: float = 1e-4) -> Strategy:
     """Solve the head, then thaw one stage after the other, from the last to the first.
+
+    Measured: 0.766 on the solar cells and 0.751 on trashnet with 25 small images a class, two
+    seeds (docs/strategies.md has the intervals).
 
     Args:
         stages: How many the network has.
@@ -159,6 +183,9 @@ def discriminative(
 
     Rates rise from ``low`` at the input to ``high`` at the head in equal factors, because early
     stages are general and late ones are not (Howard and Ruder 2018, arXiv:1801.06146).
+
+    Measured: 0.774 on the solar cells and 0.759 on trashnet with 25 small images a class, two
+    seeds (docs/strategies.md has the intervals).
 
     Args:
         stages: How many the network has.
@@ -203,6 +230,9 @@ def norm_only(epochs: int = EPOCHS) -> Strategy:
 
     A few tenths of a percent of the parameters (Frankle 2020, arXiv:2003.00152): the middle way
     between extraction and fine-tuning, with little to overfit with. Statistics are trained too.
+
+    Measured: 0.731 on the solar cells and 0.745 on trashnet with 25 small images a class, two
+    seeds (docs/strategies.md has the intervals).
     """
     return _some_parameters("norm-only", "@norm", epochs)
 
@@ -212,12 +242,18 @@ def bias_only(epochs: int = EPOCHS) -> Strategy:
 
     The least that can be trained beside a head. In a convolutional network with batch norm the
     biases are those of the norms.
+
+    Measured: 0.731 on the solar cells and 0.745 on trashnet with 25 small images a class, two
+    seeds (docs/strategies.md has the intervals).
     """
     return _some_parameters("bias-only", "@bias", epochs)
 
 
 def scratch(epochs: int = 30, backbone: str | None = None) -> Strategy:
     """Train everything from random weights: the baseline that shows what the transfer bought.
+
+    Measured: 0.716 on the solar cells and 0.478 on trashnet with 25 small images a class, two
+    seeds; the small network 0.712 and 0.626 (docs/strategies.md).
 
     Args:
         epochs: Of the training.
