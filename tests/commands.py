@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,38 @@ def start(
         env=os.environ | (environment or {}),
         **options,
     )
+
+
+# Runs a command and writes its exit code and its peak memory in bytes to a file.
+_MEASURE = """
+import os, subprocess, sys
+place, *command = sys.argv[1:]
+_, status, usage = os.wait4(subprocess.Popen(command).pid, 0)
+memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+with open(place, "w") as file:
+    file.write(f"{os.waitstatus_to_exitcode(status)} {memory}")
+"""
+
+
+def measured(*arguments: object, environment: dict[str, str]) -> tuple[int, int, str, str]:
+    """Run a command in a process of its own: exit code, peak memory in bytes, stdout, stderr.
+
+    A small process stands between: Linux counts the memory of the process that starts another
+    into the other's peak, and the tests' own process is larger than most commands.
+    """
+    program = Path(sys.executable).with_name("headstart")
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "usage"
+        done = subprocess.run(
+            [sys.executable, "-c", _MEASURE, place, program, *words(*arguments)[1:]],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env=os.environ | environment,
+            check=True,
+        )
+        code, memory = map(int, place.read_text().split())
+    return code, memory, done.stdout, done.stderr
 
 
 def tree(*folders: Path) -> dict[str, str]:

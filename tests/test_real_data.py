@@ -6,14 +6,13 @@ import importlib.util
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from commands import start
+from commands import measured
 
 pytestmark = pytest.mark.slow
 
@@ -35,15 +34,9 @@ def needs(path: Path) -> pytest.MarkDecorator:
 def fit_apart(cache: Path, *arguments: object) -> tuple[dict[str, Any], int]:
     """Fit in a process of its own, with all cores; return the report and its memory in bytes."""
     environment = {"HEADSTART_CACHE": str(cache), "OMP_NUM_THREADS": str(os.cpu_count())}
-    with (cache / "talk").open("w") as talk, (cache / "document").open("w") as document:
-        process = start(
-            "fit", *arguments, "--json", environment=environment, streams=(document, talk)
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, (cache / "talk").read_text()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return json.loads((cache / "document").read_text()), usage.ru_maxrss * unit
+    code, memory, out, err = measured("fit", *arguments, "--json", environment=environment)
+    assert code == 0, err
+    return json.loads(out), memory
 
 
 @pytest.fixture(scope="module")
