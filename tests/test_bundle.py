@@ -26,6 +26,7 @@ from headstart.errors import ModelError, ResourceError, UnsafeFile
 from headstart.files import file_digest, read_json, write_json
 from headstart.training.device import InferencePath
 from headstart.training.task import SingleLabel
+from networks import untrained
 from pictures import picture
 
 WEIGHTS = Path(__file__).parents[1] / "../shared/weights"
@@ -117,6 +118,23 @@ def test_a_head_of_any_form_and_its_average_survive(form, average, vit, tmp_path
     assert (folder / "config.json").exists() == form.startswith("linear")
     again = load(folder).save(tmp_path / "again")
     assert (again / "MANIFEST.json").read_bytes() == (folder / "MANIFEST.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("architecture", {"num_classes": -1}),
+        ("architecture", {"arguments": {"img_size": [320_000_000, 320_000_000]}}),
+        ("input_spec", {"height": 320_000_000}),
+        ("input_spec", {"width": 64.5}),
+    ],
+)
+def test_numbers_that_no_network_has_are_refused_though_the_manifest_agrees(part, changes, folder):
+    document = read_json(folder / "headstart.json")
+    edit(folder / "headstart.json", **{part: document[part] | changes})
+    seal(folder)
+    with pytest.raises(ModelError, match="must have from"):
+        load(folder)
 
 
 def test_a_head_with_layers_replaces_a_linear_one_and_its_config(vit, tmp_path):
@@ -215,8 +233,9 @@ def test_a_manifest_that_names_another_file_is_refused(name, folder):
     manifest = read_json(folder / "MANIFEST.json")
     manifest["files"][name] = "0" * 64
     write_json(folder / "MANIFEST.json", manifest)
-    with pytest.raises(ModelError, match="names an unknown file"):
+    with pytest.raises(ModelError, match="names an unknown file") as caught:
         load(folder)
+    assert "Copy the folder again" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -230,8 +249,9 @@ def test_a_manifest_that_names_another_file_is_refused(name, folder):
 )
 def test_a_manifest_must_list_the_description_and_the_weights(document, folder):
     write_json(folder / "MANIFEST.json", document)
-    with pytest.raises(ModelError, match="is not a manifest of headstart's"):
+    with pytest.raises(ModelError, match="is not a manifest of headstart's") as caught:
         load(folder)
+    assert "Copy the folder again" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["MANIFEST.json", "headstart.json"])
@@ -312,6 +332,7 @@ def test_weights_that_do_not_fit_are_named_and_not_cast(change, found, folder):
         load(folder)
 
     assert f"such as {found}." in caught.value.message
+    assert "Copy the folder again" in caught.value.hint
     assert caught.value.message.count("\n") == 0
 
 
@@ -337,8 +358,10 @@ def test_weights_that_do_not_fit_are_named_and_not_cast(change, found, folder):
 def test_a_description_that_makes_no_sense_is_a_model_error(changes, folder):
     edit(folder / "headstart.json", **changes)
     seal(folder)
-    with pytest.raises(ModelError):
+    with pytest.raises(ModelError) as caught:
         load(folder)
+    if "does not describe a classifier" in caught.value.message:
+        assert "Copy the folder again" in caught.value.hint
 
 
 def test_a_description_can_make_nothing_but_listed_networks(folder, tmp_path):
@@ -443,8 +466,9 @@ def test_a_pickle_under_a_safe_name_and_with_its_digest_is_not_run(name, folder,
 def test_a_torch_file_under_a_safe_name_is_not_read(folder, marker):
     torch.save(Payload(marker), folder / "model.safetensors")
     seal(folder)
-    with pytest.raises(ModelError, match="is not a valid safetensors file"):
+    with pytest.raises(ModelError, match="is not a valid safetensors file") as caught:
         load(folder)
+    assert "Copy the folder again" in caught.value.hint
 
 
 def test_what_does_not_exist_is_a_model_error(tmp_path):
@@ -524,3 +548,11 @@ def test_a_network_with_two_classifiers_gets_one_of_ours_and_no_config_for_timm(
     assert not (folder / "config.json").exists()
     assert "timm loads" not in (folder / "README.md").read_text(encoding="utf-8")
     assert load(folder).predict(PICTURES[0]) == ours.predict(PICTURES[0])
+
+
+@pytest.mark.slow
+def test_a_tensor_with_several_names_in_its_network_is_saved_under_each(tmp_path):
+    classifier = classifier_on(untrained("coat_tiny", 64))
+    classifier.save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    assert again.backbone.digest() == classifier.backbone.digest()

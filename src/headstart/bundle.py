@@ -6,6 +6,7 @@
       headstart.json      the authority: architecture, task, input spec, inference path, origin
       model.safetensors   the backbone under its own names, the head under the classifier's
       config.json         timm's, where the network is one of timm's
+      model.keras         the same classifier for Keras, where the network is one of Keras's
       README.md           the model card
       MANIFEST.json       sha256 of each, written last
 
@@ -26,7 +27,8 @@ from torch import nn
 
 from headstart.backbones import zoo
 from headstart.backbones.base import Backbone
-from headstart.data.augment import symmetries
+from headstart.backbones.keras_export import keras_file
+from headstart.data.symmetry import symmetries
 from headstart.errors import ModelError, UnsafeFile, UsageError
 from headstart.files import (
     check_writable,
@@ -45,7 +47,9 @@ __all__ = ["MANIFEST", "Parts", "find", "load", "save", "verify"]
 
 FORMAT = 1
 MANIFEST = "MANIFEST.json"
-_FILES = ("headstart.json", "model.safetensors", "README.md", "config.json")
+_KERAS = "model.keras"
+_FILES = ("headstart.json", "model.safetensors", "README.md", "config.json", _KERAS)
+_COPY_AGAIN = "Copy the folder again from where it was made, or fit again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,9 @@ def save(folder: Path, parts: Parts, *, card: str) -> None:
         (folder / "config.json").unlink(missing_ok=True)
     else:
         write_json(folder / "config.json", config)
+    (folder / _KERAS).unlink(missing_ok=True)
+    if backbone.zoo == "keras":
+        write_bytes(folder / _KERAS, keras_file(backbone, parts.head))
     names = [name for name in _FILES if (folder / name).exists()]
     digests = {name: file_digest(folder / name) for name in names}
     write_json(folder / MANIFEST, {"format": FORMAT, "files": digests})
@@ -140,7 +147,11 @@ def _tensors(backbone: Backbone, head: nn.Module) -> dict[str, torch.Tensor]:
     values = last_linear(head).state_dict() if form.is_linear else head.state_dict()
     tensors = dict(backbone.network.state_dict())
     tensors |= {f"{name}.{key}": value for key, value in values.items()}
-    return {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    # A copy of each, because some networks have one tensor under several names.
+    return {
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, value in tensors.items()
+    }
 
 
 def timm_config(backbone: Backbone, task: SingleLabel) -> dict[str, Any] | None:
@@ -203,18 +214,26 @@ def verify(folder: Path) -> dict[str, Any]:
     """
     files = _read(folder / MANIFEST).get("files")
     if not isinstance(files, dict) or not {"headstart.json", "model.safetensors"} <= set(files):
-        raise ModelError(f"{folder / MANIFEST} is not a manifest of headstart's.", field=MANIFEST)
+        raise ModelError(
+            f"{folder / MANIFEST} is not a manifest of headstart's.",
+            field=MANIFEST,
+            hint=_COPY_AGAIN,
+        )
     for name, expected in files.items():
         if name not in _FILES:
-            raise ModelError(f"{folder / MANIFEST} names an unknown file {name!r}.", field=MANIFEST)
+            raise ModelError(
+                f"{folder / MANIFEST} names an unknown file {name!r}.",
+                field=MANIFEST,
+                hint=_COPY_AGAIN,
+            )
         path = folder / name
         if not path.is_file():
-            raise ModelError(f"{path} is missing.", field=name, hint="Copy the folder again.")
+            raise ModelError(f"{path} is missing.", field=name, hint=_COPY_AGAIN)
         if file_digest(path) != expected:
             raise ModelError(
                 f"{path} was changed since it was written: its sha256 is not the manifest's.",
                 field=name,
-                hint="Copy the folder again from where it was made, or fit again.",
+                hint=_COPY_AGAIN,
             )
     return _read(folder / "headstart.json")
 
@@ -249,6 +268,7 @@ def load(folder: Path) -> Parts:
         raise ModelError(
             f"{folder / 'headstart.json'} does not describe a classifier: {error!r}.",
             field="headstart.json",
+            hint=_COPY_AGAIN,
         ) from error
     _load_tensors(folder / "model.safetensors", backbone, head)
     return Parts(backbone, head.eval(), task, path, average)
@@ -266,7 +286,9 @@ def _load_tensors(file: Path, backbone: Backbone, head: nn.Module) -> None:
         tensors = load_tensors(file.read_bytes())
     except (SafetensorError, KeyError) as error:  # KeyError: a type that torch does not have
         raise ModelError(
-            f"{file} is not a valid safetensors file: {error}.", field=file.name
+            f"{file} is not a valid safetensors file: {error}.",
+            field=file.name,
+            hint=_COPY_AGAIN,
         ) from error
     wanted, found = (
         {key: (tensor.dtype, tensor.shape) for key, tensor in some.items()}
@@ -278,6 +300,7 @@ def _load_tensors(file: Path, backbone: Backbone, head: nn.Module) -> None:
             f"{file} does not fit {backbone.full_name}: {len(wrong)} of {len(wanted | found)} "
             f"tensors are missing, not its own, or of another shape or type, such as {wrong[0]}.",
             field=file.name,
+            hint=_COPY_AGAIN,
         )
     form = HeadSpec.of(head)
     layers = last_linear(head) if form.is_linear else head

@@ -60,7 +60,7 @@ timm loads the folder too: `timm.create_model("local-dir:path/to/this/folder", p
 Without `pretrained=True` timm gives random weights and does not say so. Prepare images as
 `headstart.json` says under `input_spec`.
 """
-    return card
+    return card + _for_keras(name)
 
 
 def _forced(report: Report) -> str:
@@ -91,7 +91,19 @@ classifier.predict("image.jpg")
 timm loads the folder too: `timm.create_model("local-dir:this-folder", pretrained=True)`. Without
 `pretrained=True` timm gives random weights and does not say so.
 """
-    return card
+    return card + _for_keras(backbone.full_name)
+
+
+def _for_keras(backbone: str) -> str:
+    """Say how Keras loads the folder, where the network is one of Keras's."""
+    if not backbone.startswith("keras:"):
+        return ""
+    return """
+Keras 3 loads the classifier on TensorFlow, JAX and PyTorch:
+`keras.saving.load_model("path/to/this/folder/model.keras")`. It takes images (N, height, width, 3)
+prepared as `headstart.json` says under `input_spec`, channels in the order named there, and gives
+the probability of each class, in the order of the classes above.
+"""
 
 
 def _trained(report: Report) -> str:

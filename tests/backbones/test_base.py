@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from headstart.backbones.base import Backbone, Block
+from headstart.backbones.base import Backbone, Block, layers
 from headstart.inputspec import InputSpec
 from networks import images, untrained
 
@@ -79,3 +79,15 @@ def test_the_digest_knows_names_types_and_shapes():
     ]
     assert len(set(different)) == len(different)
     assert digest("a", zeros) == digest("a", zeros.clone())
+
+
+def test_layers_are_leaves_and_what_has_parameters_of_its_own():
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(1))
+            self.inner = nn.ReLU()
+
+    parts = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Identity(), nn.Sequential(nn.MaxPool2d(2)), Scaled()]
+    found = list(layers(nn.Sequential(*parts)))
+    assert found == [parts[0], parts[1], parts[3][0], parts[4], parts[4].inner]

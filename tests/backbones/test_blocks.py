@@ -196,6 +196,61 @@ def test_what_happens_to_the_map_before_pooling_is_not_in_the_pool_block():
     assert result.blocks[-1].parameters == ("pool.3.weight", "pool.3.bias")
 
 
+def convolutions(count: int = 1) -> nn.Sequential:
+    return nn.Sequential(*(nn.Conv2d(4, 4, 3, 1, 1, bias=False) for _ in range(count)))
+
+
+class Inside(nn.Module):
+    """Runs what it holds, after adding a number of its own to each channel."""
+
+    def __init__(self, inner: nn.Module, own: bool = False) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.randn(1, 4, 1, 1)) if own else None
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x if self.shift is None else x + self.shift)
+
+
+class Residual(Inside):
+    def forward(self, x):
+        return x + self.inner(x)
+
+
+def pooled(body: nn.Module) -> nn.Sequential:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), body, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, generator=torch.Generator().manual_seed(1))
+    return network
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_the_row_of_stages_is_found_inside_a_wrapper(own):
+    """As in a detector's trunk, and in an encoder that adds positions before its layers."""
+    network = pooled(Inside(nn.Sequential(*(convolutions() for _ in range(3))), own))
+    groups = {
+        name: int(name.split(".")[2]) + 1 if ".inner." in name else 0
+        for name, _ in network.named_parameters()
+    }
+    found = cut(network, (16, 16), groups).blocks
+    assert names(found)[-4:] == ["1.inner.0", "1.inner.1", "1.inner.2", "pool"]
+    assert len(found) == 5
+    assert_same(network, found, torch.randn(3, 3, 24, 20))
+
+
+def test_a_stage_that_wraps_its_row_of_blocks_is_cut_into_them():
+    row = nn.Sequential(*(Residual(convolutions(2)) for _ in range(3)))
+    network = pooled(nn.Sequential(Inside(row), Inside(convolutions(3))))
+    groups = {
+        name: int(name.split(".")[1]) + 1 if name.startswith("1.") else 0
+        for name, _ in network.named_parameters()
+    }
+    found = cut(network, (16, 16), groups).blocks
+    blocks_of_the_row = ["1.0.inner.0", "1.0.inner.1", "1.0.inner.2"]
+    assert names(found)[1:] == [*blocks_of_the_row, "1.1", "pool"]  # bare layers stay together
+    assert_same(network, found, torch.randn(3, 3, 24, 20))
+
+
 def test_at_most_twenty_blocks_where_the_stages_are_not_more():
     backbone = untrained("resnet152", 32)
     assert len(backbone.blocks) <= 20

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from headstart.backbones import bundled, zoo
-from headstart.backbones.weights import read_weights
+from headstart.backbones.weights_file import read_weights
 from headstart.data.transforms import normalise, resize
 from headstart.errors import MissingExtra, ModelError
 from headstart.inputspec import InputSpec

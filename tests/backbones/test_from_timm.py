@@ -10,7 +10,7 @@ from huggingface_hub import constants
 from PIL import Image
 from safetensors.torch import save_file
 
-from headstart.backbones import zoo
+from headstart.backbones import from_timm, hub, zoo
 from headstart.data.transforms import normalise, resize
 from headstart.errors import (
     MissingWeights,
@@ -78,6 +78,39 @@ def test_cached_weights_are_loaded_without_a_socket(caches, monkeypatch):
     assert all(torch.equal(value, state[key]) for key, value in own.items())
     assert "state_dict" not in backbone.network.pretrained_cfg
     assert zoo.create("timm:test_resnet.r160_in1k").digest() == backbone.digest()
+
+
+def test_what_is_downloaded_is_read_as_it_is_from_the_cache(caches, monkeypatch):
+    """timm downloads; the numbers come from the file that it left, in this run and the next."""
+    state = full_state("test_resnet")
+    build = from_timm.new_network
+    asked = []
+
+    def new_network(architecture, **arguments):
+        if not asked:
+            asked.append(arguments)
+            cache(caches, "timm--test_resnet.r160_in1k", state)
+            return build(architecture)
+        return build(architecture, **arguments)
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub, "_reach", lambda address: None)
+    monkeypatch.setattr(from_timm, "new_network", new_network)
+    first = zoo.create("timm:test_resnet")
+    assert asked == [{"pretrained": True, "pretrained_cfg": "r160_in1k"}]
+    assert first.weights == "test_resnet.r160_in1k, downloaded"
+    own = first.network.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in own.items())
+    assert zoo.create("timm:test_resnet").digest() == first.digest()
+
+
+def test_a_download_that_only_timm_reads_is_taken_as_timm_reads_it(caches, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub, "_reach", lambda address: None)
+    build = from_timm.new_network
+    monkeypatch.setattr(from_timm, "new_network", lambda architecture, **_: build(architecture))
+    backbone = zoo.create("timm:test_resnet")  # nothing was left in a cache
+    assert backbone.weights == "test_resnet.r160_in1k, downloaded"
 
 
 def test_positions_are_resampled_for_another_size(caches):

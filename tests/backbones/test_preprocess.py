@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from headstart.backbones.architecture import MOST_PIXELS
 from headstart.backbones.base import Request
-from headstart.backbones.preprocess import beside, decide, from_config
+from headstart.backbones.preprocess import beside, decide, from_config, size_is_the_users
 from headstart.errors import ModelError, UsageError
 from headstart.inputspec import InputSpec
 
@@ -66,6 +67,14 @@ def test_weights_of_unknown_preprocessing_get_the_zoos_own_as_an_assumption(weig
     assert "mean 0.5, 0.4, 0.2, std 0.2, 0.1, 1" in note
 
 
+def test_the_assumption_names_an_order_of_channels_that_is_not_the_usual(weights):
+    blue_first = replace(SPEC, channels="bgr")
+    note = decide(blue_first, "net", Request(weights))[1][0]
+    assert "order blue, green, red" in note
+    assert "mean 0.2, 0.4, 0.5, std 1, 0.1, 0.2 of red, green and blue" in note  # as one gives them
+    assert "order" not in decide(SPEC, "net", Request(weights))[1][0]
+
+
 def test_timms_config_beside_the_weights_counts(weights):
     write(weights, "config.json", {"architecture": "net", "pretrained_cfg": CONFIG})
     spec, (note,) = decide(replace(SPEC, height=1), "net", Request(weights))
@@ -107,6 +116,9 @@ def test_a_file_for_another_network_is_none(weights, document):
         {"architecture": "net", "pretrained_cfg": {"mean": "red"}},
         {"architecture": {"architecture": "net"}},
         {"architecture": {"architecture": "net"}, "input_spec": {"height": 1}},
+        {"architecture": {"architecture": "net"}, "input_spec": SPEC.to_dict() | {"height": 10**9}},
+        {"architecture": {"architecture": "net"}, "input_spec": SPEC.to_dict() | {"width": 64.5}},
+        {"architecture": "net", "pretrained_cfg": CONFIG | {"input_size": [3, 10**9, 10**9]}},
     ],
 )
 def test_a_broken_file_beside_the_weights_is_named(weights, document):
@@ -156,7 +168,34 @@ def test_what_the_user_gives_counts_first(weights):
     assert decide(SPEC, "net", Request(weights, mean=(0.1,), std=(1.0,)))[1] == ()
 
 
-def test_an_impossible_size_is_a_usage_error():
+@pytest.mark.parametrize("size", [0, MOST_PIXELS + 1])
+def test_an_impossible_size_is_a_usage_error(size):
     with pytest.raises(UsageError) as caught:
-        decide(SPEC, "net", Request(size=0))
+        decide(SPEC, "net", Request(size=size))
     assert caught.value.field == "size"
+
+
+def test_what_the_user_gives_is_red_green_blue_whatever_the_network_takes():
+    blue_first = replace(SPEC, channels="bgr")
+    request = Request(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    spec, _ = decide(blue_first, "net", request)
+    assert spec.mean == pytest.approx((0.406 * 255, 0.456 * 255, 0.485 * 255))
+    assert spec.std == pytest.approx((0.225 * 255, 0.224 * 255, 0.229 * 255))
+    assert spec.channels == "bgr"
+
+
+def test_what_lies_beside_the_weights_is_in_the_networks_order(weights):
+    own = replace(SPEC, channels="bgr")
+    document = {"architecture": {"architecture": "net"}, "input_spec": own.to_dict()}
+    write(weights, "headstart.json", document)
+    assert decide(SPEC, "net", Request(weights))[0] == own
+
+
+def test_an_error_about_the_size_is_the_users_where_they_gave_it():
+    with pytest.raises(UsageError, match="too small") as caught, size_is_the_users(Request(size=8)):
+        raise ModelError("too small", field="size")
+    assert (caught.value.field, caught.value.hint) == ("size", "Choose another --size.")
+    with pytest.raises(ModelError), size_is_the_users(Request()):
+        raise ModelError("too small", field="size")
+    with pytest.raises(ModelError), size_is_the_users(Request(size=8)):
+        raise ModelError("something else", field="zoo")

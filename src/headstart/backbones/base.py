@@ -8,7 +8,7 @@ backbone, move its chain: a block may hold tables of positions that the network 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from torch import nn
 from headstart.files import digest
 from headstart.inputspec import InputSpec
 
-__all__ = ["Backbone", "Block", "Request"]
+__all__ = ["Backbone", "Block", "Listing", "Request", "layers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,18 @@ class Request:
 
     Attributes:
         weights: A file of weights to load instead of the zoo's.
-        mean: Mean of the images the weights were trained on, one number or three; in units of
-            0..1 where no number of mean and std is above 1, else of 0..255.
+        mean: Mean of the images the weights were trained on, one number or three (red, green,
+            blue, whatever order the network takes them in); in units of 0..1 where no number of
+            mean and std is above 1, else of 0..255.
         std: Their standard deviation, in the same units.
         size: Side of the square input in pixels.
         allow_noncommercial: Accept weights whose licence forbids commercial use.
         random: A seed to draw the weights from, instead of loading any.
+        allow_partial: Take what of the file fits the network, and leave the rest random.
+        architecture: ``Backbone.architecture`` of the network that the weights come from, where an
+            earlier run says so: the same name can stand for several forms of a network.
+        pretrained_form: Make the network with random weights in the form that its pre-trained
+            weights need (batch norms frozen), as it would be with them.
     """
 
     weights: Path | None = None
@@ -63,6 +69,34 @@ class Request:
     size: int | None = None
     allow_noncommercial: bool = False
     random: int | None = None
+    allow_partial: bool = False
+    architecture: Mapping[str, Any] | None = None
+    pretrained_form: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One line of ``headstart models``: what a zoo says of a network and one set of its weights.
+
+    Attributes:
+        name: What ``zoo.create`` takes, ``zoo:name``, with the tag of the weights where they have
+            one.
+        zoo: The zoo alone.
+        parameters: How many numbers the network learns, its classifier included, or None where
+            the zoo does not say.
+        input: Side of the square input in pixels, or None where any will do.
+        top1: Accuracy on ImageNet-1k's validation images, 0 to 1, as the zoo publishes it, or None.
+        licence: Licence of the weights, as the zoo names it, or None where it says nothing.
+        cached: Whether the weights lie on this machine.
+    """
+
+    name: str
+    zoo: str
+    parameters: int | None
+    input: int | None
+    top1: float | None
+    licence: str | None
+    cached: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +112,8 @@ class Backbone:
         feature_dim: Length of an image's feature vector.
         licence: Licence of the weights, as the zoo names it, or None where it says nothing.
         architecture: Plain JSON from which ``zoo.rebuild`` makes the same network without weights:
-            ``zoo``, ``name``, ``architecture`` (timm's name for it), ``num_classes`` (of the
-            classifier it had) and ``arguments`` (others that timm needs).
+            ``zoo``, ``name``, ``architecture`` (the zoo's name for it), ``num_classes`` (of
+            the classifier it had) and ``arguments`` (others that the zoo needs).
         classifier: Dotted name of the linear layer that was taken off; None where the network had
             none, several, or a convolution.
         weights: Where the weights came from, in words.
@@ -126,6 +160,18 @@ class Backbone:
             for name, tensor in collection:
                 if id(tensor) in used:
                     yield name, tensor
+
+
+def layers(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield the layers of a module, as ``freeze-first:100layers`` and Keras count them.
+
+    A layer is a module without children, or with parameters of its own; activations and pooling
+    count, identities don't.
+    """
+    for part in module.modules():
+        own = any(True for _ in part.parameters(recurse=False))
+        if own or not (isinstance(part, nn.Identity) or any(True for _ in part.children())):
+            yield part
 
 
 def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:

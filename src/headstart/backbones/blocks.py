@@ -19,7 +19,7 @@ from torch import nn
 from headstart.backbones.base import Block
 from headstart.backbones.line import Piece, pieces
 from headstart.backbones.stages import MOST_BLOCKS, Step, join, weight_matrices
-from headstart.backbones.trace import Untraceable, training_mode
+from headstart.backbones.trace import Untraceable, equal, training_mode
 from headstart.errors import ModelError
 
 __all__ = ["Cut", "cut"]
@@ -47,6 +47,7 @@ def cut(network: nn.Module, size: tuple[int, int], groups: Mapping[str, int] | N
         ModelError: The network does not give one feature vector for each image.
     """
     sample = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    sample = sample.to(next((p.device for p in network.parameters()), sample.device))
     names = tuple(name for name, _ in network.named_parameters())
     groups = groups or _children(network)
     notes: tuple[str, ...] = ()
@@ -76,7 +77,7 @@ def _attempt(
     try:
         line = pieces(network, sample=sample if sized else None)
         steps = _steps(network, line, sample, groups)
-        if not torch.equal(steps[-1].output, features):
+        if not equal(steps[-1].output, features):
             return (), "its parts in a row give another result"
         if {name for step in steps for name in step.parameters} != set(groups):
             return (), "its forward leaves some of its parameters out"
@@ -174,29 +175,51 @@ def _is_map(value: Any) -> bool:
 
 
 def _expand(line: list[Piece], stages: Mapping[int, int]) -> list[Piece]:
-    """Cut containers that run whole modules one after another, the largest first."""
+    """Cut containers that run modules one after another, the largest first."""
     kept: set[str] = set()
     while True:
         rest = [p for p in line if p.whole and p.name not in kept and _is_container(p.module)]
         if not rest:
             return line
         largest = max(rest, key=lambda piece: _size(piece.module))
-        inner = _whole_pieces(largest)
+        own = {id(tensor) for tensor in largest.module.parameters()}
+        numbers = {stages[tensor] for tensor in own}
+        several = len(numbers) > 1
+        whole = {tensor for tensor, number in stages.items() if number in numbers} <= own
+        inner = _inside(largest, several=several, whole=whole)
         index = line.index(largest)
         longer = [*line[:index], *inner, *line[index + 1 :]]
-        several = len({stages[id(tensor)] for tensor in largest.module.parameters()}) > 1
         if _heavy(line) < _heavy(longer) and (several or _heavy(longer) <= MOST_BLOCKS):
             line = longer
         else:
             kept.add(largest.name)
 
 
-def _whole_pieces(piece: Piece) -> list[Piece]:
+def _inside(piece: Piece, *, several: bool, whole: bool) -> list[Piece]:
+    """The pieces of a container; where all its weight is in one row of blocks, the blocks too.
+
+    Args:
+        piece: The container.
+        several: Whether it holds several stages: then what is done between its modules may be cut.
+        whole: Whether all of each stage in it is in it.
+    """
     try:
         inner = pieces(piece.module, piece.name)
     except Untraceable:
         return [piece]
-    return inner if all(part.whole for part in inner) else [piece]
+    if not (several or all(part.whole for part in inner)):
+        return [piece]
+    heavy = [part for part in inner if weight_matrices(part.module)]
+    row = len(heavy) == 1 and heavy[0].whole and _is_container(heavy[0].module)
+    if row and (several or (whole and _is_row_of_blocks(heavy[0].module))):
+        index = inner.index(heavy[0])
+        inner[index : index + 1] = _inside(heavy[0], several=several, whole=whole)
+    return inner
+
+
+def _is_row_of_blocks(module: nn.Module) -> bool:
+    """Whether nothing in it that has weight is a bare layer."""
+    return 1 not in [weight_matrices(child) for child in module.children()]
 
 
 def _heavy(line: Sequence[Piece]) -> int:

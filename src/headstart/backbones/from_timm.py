@@ -13,11 +13,15 @@ import torch
 from torch import nn
 
 from headstart.backbones import hub
+from headstart.backbones.architecture import check_keys, check_numbers, from_earlier
 from headstart.backbones.base import Backbone, Request
 from headstart.backbones.blocks import cut
-from headstart.backbones.preprocess import decide, from_config
-from headstart.backbones.weights import load_weights, read_weights
-from headstart.errors import ModelError, UnknownName, UsageError
+from headstart.backbones.licence import check_licence
+from headstart.backbones.preprocess import decide, from_config, size_is_the_users
+from headstart.backbones.timm_files import conversion
+from headstart.backbones.weights import load_weights
+from headstart.backbones.weights_file import read_weights
+from headstart.errors import ModelError, UnknownName
 from headstart.inputspec import InputSpec
 
 __all__ = [
@@ -30,9 +34,6 @@ __all__ = [
     "rebuild",
     "untrained",
 ]
-
-# Licences that are for research or otherwise not for commercial use, as timm's configs name them.
-_NONCOMMERCIAL = ("cc-by-nc", "noncommercial", "non-commercial", "apple-amlr", "seer-license")
 
 
 def create(name: str, request: Request) -> Backbone:
@@ -49,12 +50,15 @@ def create(name: str, request: Request) -> Backbone:
         return create_from_file("timm", name, config, request.weights, request)
     name = f"{config['architecture']}.{config['tag']}" if config.get("tag") else name
     if request.random is None:
-        _check_licence(f"timm:{name}", config.get("license"), request)
+        check_licence(
+            f"timm:{name}", config.get("license"), allow_noncommercial=request.allow_noncommercial
+        )
     spec, notes = decide(from_config(config), config["architecture"], request)
     architecture = describe("timm", name, config, spec)
     if request.random is not None:
         return untrained(architecture, spec, request, notes)
-    network, weights = _pretrained(name, config, architecture)
+    with size_is_the_users(request):
+        network, weights = _pretrained(name, config, architecture)
     return assemble(
         architecture,
         network,
@@ -71,17 +75,26 @@ def create_from_file(
 ) -> Backbone:
     """Create a network of timm's and load the user's file of weights into it."""
     spec, notes = decide(from_config(config), config["architecture"], request)
-    architecture = describe(zoo, name, config, spec)
-    network = new_network(architecture)
-    weights = f"{file.name} ({load_weights(network, file, _classifiers(network))})"
-    return assemble(architecture, network, spec, request, weights=weights, notes=notes)
+    architecture = from_earlier(describe(zoo, name, config, spec), request)
+    with size_is_the_users(request):
+        network = new_network(architecture)
+    found = load_weights(
+        network,
+        file,
+        _classifiers(network),
+        allow_partial=request.allow_partial,
+        convert=conversion(config["architecture"], network),
+    )
+    notes = (*notes, *found.notes)
+    return assemble(architecture, network, spec, request, weights=found.told, notes=notes)
 
 
 def untrained(
     architecture: Mapping[str, Any], spec: InputSpec, request: Request, notes: tuple[str, ...]
 ) -> Backbone:
     """Make a network with random weights, drawn from ``request.random``."""
-    network = new_network(architecture, seed=request.random or 0)
+    with size_is_the_users(request):
+        network = new_network(architecture, seed=request.random or 0)
     weights = f"random, seed {request.random}"
     return assemble(architecture, network, spec, request, weights=weights, notes=notes)
 
@@ -92,9 +105,7 @@ def rebuild(architecture: Mapping[str, Any], input_spec: InputSpec) -> Backbone:
     Raises:
         ModelError: It is not one that ``describe`` gave, or can't be made.
     """
-    missing = {"zoo", "name", "architecture", "num_classes", "arguments"} - architecture.keys()
-    if missing:
-        raise ModelError(f"The description of the network lacks {', '.join(sorted(missing))}.")
+    check_keys(architecture)
     return assemble(architecture, new_network(architecture), input_spec, Request())
 
 
@@ -145,10 +156,12 @@ def new_network(architecture: Mapping[str, Any], *, seed: int = 0, **pretrained:
         **pretrained: Which weights timm loads.
 
     Raises:
-        ModelError: ``architecture`` is not one that ``describe`` gave.
+        ModelError: ``architecture`` is not one that ``describe`` gave, or the network can't be made
+            for images of that size (field ``size``).
     """
     import timm
 
+    check_numbers(architecture)
     try:
         name, arguments = architecture["architecture"], architecture["arguments"]
         # The description may come from a file: nothing but a listed name is to be made.
@@ -161,6 +174,14 @@ def new_network(architecture: Mapping[str, Any], *, seed: int = 0, **pretrained:
             )
     except (TypeError, AttributeError) as error:
         raise ModelError(f"Not the description of a network: {error}.") from error
+    except (ArithmeticError, AssertionError, ValueError, RuntimeError) as error:
+        of_weights = bool(pretrained) and isinstance(error, ValueError | RuntimeError)
+        if of_weights or "img_size" not in arguments:
+            raise
+        height, width = arguments["img_size"]
+        raise ModelError(
+            f"timm's {name} can't take images of {height} x {width} pixels: {error}.", field="size"
+        ) from error
     return network
 
 
@@ -181,12 +202,8 @@ def assemble(
         ModelError: The network can't be a backbone.
     """
     classifier = _take_off_classifier(network.eval())
-    try:
+    with size_is_the_users(request):
         result = cut(network, (spec.height, spec.width), _stage_groups(network))
-    except ModelError as error:
-        if error.field == "size" and request.size is not None:
-            raise UsageError(error.message, field="size", hint="Choose another --size.") from error
-        raise
     return Backbone(
         zoo=architecture["zoo"],
         name=architecture["name"],
@@ -231,26 +248,20 @@ def _stage_groups(network: nn.Module) -> dict[str, int] | None:
     return groups
 
 
-def _check_licence(full_name: str, licence: str | None, request: Request) -> None:
-    forbids = any(word in (licence or "").lower() for word in _NONCOMMERCIAL)
-    if forbids and not request.allow_noncommercial:
-        raise UsageError(
-            f"The weights of {full_name} are under {licence}, which forbids commercial use.",
-            field="backbone",
-            hint="If your use is not commercial, add --allow-noncommercial; else choose other "
-            "weights.",
-        )
-
-
 def _pretrained(
     name: str, config: Mapping[str, Any], architecture: Mapping[str, Any]
 ) -> tuple[nn.Module, str]:
     """Make the network with the zoo's weights, and say where they came from."""
     tag = {"pretrained_cfg": config["tag"]} if config.get("tag") else {}
-    path = hub.cached_file(config)
+    path, came = hub.cached_file(config), "from the cache"
     if path is None:
         with hub.downloading(f"timm:{name}", config):
-            return new_network(architecture, pretrained=True, **tag), f"{name}, downloaded"
+            downloaded = new_network(architecture, pretrained=True, **tag)
+        path, came = hub.cached_file(config), "downloaded"
+        if path is None:  # another framework's file, which timm alone reads
+            return downloaded, f"{name}, {came}"
+        del downloaded
+    # Read in one way, whether it has just come or lay there: the next run gets the same numbers.
     overlay = {"state_dict": read_weights(path)}
     try:
         network = new_network(architecture, pretrained=True, pretrained_cfg_overlay=overlay, **tag)
@@ -258,4 +269,4 @@ def _pretrained(
         reason = str(error).splitlines()[0]
         raise ModelError(f"{path} does not fit timm:{name}: {reason}", field=str(path)) from error
     del network.pretrained_cfg["state_dict"]  # type: ignore[union-attr,operator]
-    return network, f"{name}, from the cache"
+    return network, f"{name}, {came}"

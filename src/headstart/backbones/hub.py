@@ -1,4 +1,4 @@
-"""Where the weights of timm's networks lie on this machine, and when they may be downloaded.
+"""Where the weights of timm's and torchvision's networks lie here, and when they are downloaded.
 
 The caches of the Hugging Face hub and of torch.hub are looked through without asking any server.
 """
@@ -6,6 +6,7 @@ The caches of the Hugging Face hub and of torch.hub are looked through without a
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -15,9 +16,10 @@ from urllib.request import getproxies
 
 import torch
 
-from headstart.errors import MissingWeights
+from headstart.errors import MissingWeights, ModelError
+from headstart.files import file_digest
 
-__all__ = ["cached_file", "downloading"]
+__all__ = ["cached_file", "check_hash", "download", "downloading"]
 
 _FILE = "pytorch_model.bin"  # timm's default name; a .safetensors file beside it is preferred
 _SAFE = {
@@ -69,6 +71,52 @@ def downloading(full_name: str, config: Mapping[str, Any]) -> Iterator[None]:
         ) from error
 
 
+def download(full_name: str, url: str) -> Path:
+    """Download a file to where torch.hub keeps it, and hold it to the hash in its name.
+
+    Raises:
+        MissingWeights: It is forbidden, impossible or fails.
+        ModelError: What came is not what the name says.
+    """
+    file = _torch_folder() / PurePosixPath(urlparse(url).path).name
+    hash_in_name = torch.hub.HASH_REGEX.search(file.name)
+    with downloading(full_name, {"url": url}):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(
+                url,
+                str(file),
+                hash_prefix=hash_in_name[1] if hash_in_name else None,
+                progress=sys.stderr.isatty(),
+            )
+        except RuntimeError as error:
+            raise ModelError(
+                f"What {url} gave is not the weights of {full_name}: {error}.",
+                field="backbone",
+                hint="Try again; if it stays so, something between here and there changes files.",
+            ) from error
+    return file
+
+
+def check_hash(file: Path) -> None:
+    """Hold a file of torch.hub's cache to the hash in its name, if there is one.
+
+    Raises:
+        ModelError: Its content has another, or it can't be read.
+    """
+    expected = torch.hub.HASH_REGEX.search(file.name)
+    try:
+        same = expected is None or file_digest(file).startswith(expected[1])
+    except OSError as error:
+        raise ModelError(f"{file} can't be read: {error.strerror}.", field=str(file)) from error
+    if not same:
+        raise ModelError(
+            f"{file} is not what its name says: its SHA-256 is another.",
+            field=str(file),
+            hint="Delete it, and it is downloaded again; or give it with --weights.",
+        )
+
+
 def _reach(address: str) -> None:
     """Fail at once where there is no network; huggingface_hub tries for most of a minute."""
     if getproxies():
@@ -84,15 +132,16 @@ def _missing(full_name: str, config: Mapping[str, Any], reason: str) -> MissingW
     if config.get("hf_hub_id"):
         repository = config["hf_hub_id"].partition("@")[0]
         folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
-        command = f"hf download {repository}"
+        command, what = f"hf download {repository}", "the whole folder to that place"
     else:
-        folder = _torch_folder()
-        command = f"curl -LO {config['url']}"
+        folder = config.get("folder") or _torch_folder()
+        file = PurePosixPath(urlparse(config["url"]).path).name
+        command, what = f"curl -L -o {file} {config['url']}", f"{file} to that folder"
     return MissingWeights(
         f"The weights of {full_name} are not in {folder}, and {reason}.",
         field="backbone",
-        hint=f"Fetch them where there is a network: {command}\nThen copy them to that folder; or "
-        "give a file with --weights FILE.",
+        hint=f"Fetch them where there is a network: headstart models fetch {full_name}\n"
+        f"(or: {command})\nThen copy {what}; or give a file with --weights FILE.",
     )
 
 

@@ -6,17 +6,19 @@ timm writes mean and std in units of 0..1 and calls the resize rules ``center``,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from headstart.backbones.architecture import MOST_PIXELS, check_side
 from headstart.backbones.base import Request
 from headstart.errors import ModelError, UsageError
 from headstart.files import read_json
 from headstart.inputspec import InputSpec, Resize
 
-__all__ = ["beside", "decide", "from_config"]
+__all__ = ["beside", "decide", "from_config", "size_is_the_users"]
 
 _RESIZE: dict[str, Resize] = {"center": "crop", "squash": "squash", "border": "pad"}
 Triple = tuple[float, float, float]
@@ -77,10 +79,14 @@ def beside(weights: Path, architecture: str) -> tuple[InputSpec, str] | None:
 def _spec(document: dict[str, Any], architecture: str) -> InputSpec | None:
     made_for = document.get("architecture")
     if made_for == architecture:  # timm's config.json
-        return from_config(document.get("pretrained_cfg", document))
-    if isinstance(made_for, dict) and made_for["architecture"] == architecture:  # headstart.json
-        return InputSpec.from_dict(document["input_spec"])
-    return None
+        spec = from_config(document.get("pretrained_cfg", document))
+    elif isinstance(made_for, dict) and made_for["architecture"] == architecture:  # headstart.json
+        spec = InputSpec.from_dict(document["input_spec"])
+    else:
+        return None
+    check_side(spec.height, "height")
+    check_side(spec.width, "width")
+    return spec
 
 
 def decide(
@@ -91,7 +97,8 @@ def decide(
     What the user gave counts first, then what lies beside the weights, then the zoo's own.
 
     Raises:
-        UsageError: Only one of mean and std was given, or numbers that can't be either.
+        UsageError: Only one of mean and std was given, or numbers that can't be either; or the size
+            is too large for any network.
         ModelError: The file beside the weights can't be used.
     """
     spec, notes = default, []
@@ -104,18 +111,45 @@ def decide(
             notes.append(_assumption(spec))
     if request.mean is not None or request.std is not None:
         mean, std = _given(request.mean, request.std)
+        if spec.channels == "bgr":  # people, and other programs, say red first
+            mean, std = mean[::-1], std[::-1]
         spec = replace(spec, mean=mean, std=std)
     if request.size is not None:
+        if request.size > MOST_PIXELS:
+            raise UsageError(
+                f"The side of the input must be at most {MOST_PIXELS:,} pixels, not "
+                f"{request.size:,}.",
+                field="size",
+                hint="Choose a smaller --size.",
+            )
         spec = replace(spec, height=request.size, width=request.size)
     return spec, tuple(notes)
 
 
 def _assumption(spec: InputSpec) -> str:
-    numbers = [", ".join(f"{value / 255:.3g}" for value in row) for row in (spec.mean, spec.std)]
+    reverse = spec.channels == "bgr"
+    rows = [row[::-1] if reverse else row for row in (spec.mean, spec.std)]
+    mean, std = (", ".join(f"{value / 255:.3g}" for value in row) for row in rows)
+    order = " of red, green and blue, taken in the order blue, green, red" if reverse else ""
     return (
         "Nothing beside the weights says how their images were normalised; assumed the zoo's own: "
-        f"mean {numbers[0]}, std {numbers[1]}. If that is wrong, give --mean and --std."
+        f"mean {mean}, std {std}{order}. If that is wrong, give --mean and --std."
     )
+
+
+@contextmanager
+def size_is_the_users(request: Request) -> Iterator[None]:
+    """Turn an error about the size into the user's, where they gave it.
+
+    Raises:
+        UsageError: The network can't take images of the size that was asked for.
+    """
+    try:
+        yield
+    except ModelError as error:
+        if error.field == "size" and request.size is not None:
+            raise UsageError(error.message, field="size", hint="Choose another --size.") from error
+        raise
 
 
 def _given(mean: Sequence[float] | None, std: Sequence[float] | None) -> tuple[Triple, Triple]:

@@ -81,7 +81,8 @@ def create(request: Request) -> Backbone:
     network = _network(request.random or 0)
     weights = f"random, seed {request.random}"
     if request.weights is not None:
-        weights = f"{request.weights.name} ({load_weights(network, request.weights, ())})"
+        found = load_weights(network, request.weights, allow_partial=request.allow_partial)
+        weights, notes = found.told, (*notes, *found.notes)
     return _assemble(network, spec, weights, notes)
 
 

@@ -1,0 +1,111 @@
+"""What is written on the command line, as the values of ``Options``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headstart.errors import UsageError
+
+__all__ = ["parse_channels", "parse_gates", "parse_numbers", "parse_settings", "parse_share"]
+
+
+def parse_numbers(name: str, text: str | None) -> tuple[float, float, float] | None:
+    """Turn ``0.7,0.15,0.15`` into three numbers; None stays None.
+
+    Raises:
+        UsageError: It is not three numbers.
+    """
+    if text is None:
+        return None
+    try:
+        first, second, third = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(
+            f"--{name} must be three numbers with commas between, not {text!r}.",
+            field=name,
+            hint=f"Write them as --{name} 0.7,0.15,0.15",
+        ) from error
+    return first, second, third
+
+
+def parse_channels(name: str, text: str | None) -> tuple[float, ...] | None:
+    """Turn ``0.5``, or ``0.485,0.456,0.406`` for red, green and blue, into numbers.
+
+    Raises:
+        UsageError: It is neither one number nor three.
+    """
+    if text is None:
+        return None
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) not in (1, 3):
+        raise UsageError(
+            f"--{name} must be one number, or three with commas between, not {text!r}.",
+            field=name,
+            hint=f"Write --{name} 0.5, or --{name} 0.5,0.5,0.5 for red, green and blue.",
+        )
+    return values
+
+
+def parse_share(name: str, text: str) -> float:
+    """Turn ``1%`` or ``0.01`` into 0.01.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    number = text.strip()
+    try:
+        if number.endswith("%"):
+            return float(number[:-1]) / 100
+        return float(number)
+    except ValueError as error:
+        raise UsageError(
+            f"--{name} must be a share such as 1% or 0.01, not {text!r}.", field=name
+        ) from error
+
+
+def parse_gates(texts: list[str]) -> dict[str, float]:
+    """Turn ``accuracy=0.9`` or ``accuracy=90%`` into a metric and its minimum.
+
+    Raises:
+        UsageError: It is not of that form.
+    """
+    gates = {}
+    for text in texts:
+        metric, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(
+                f"--min must be metric=value, as accuracy=0.9, not {text!r}.", field="min"
+            )
+        gates[metric.strip()] = parse_share("min", value)
+    return gates
+
+
+def parse_settings(texts: list[str]) -> dict[str, Any]:
+    """Turn ``optimizer=sgd`` and ``mixup=0.2,clip=none`` into fields of ``Train``.
+
+    Numbers become numbers; ``none`` stays a word, which means what the field says.
+
+    Raises:
+        UsageError: It is not of that form.
+    """
+    settings: dict[str, Any] = {}
+    for part in (part for text in texts for part in text.split(",")):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise UsageError(
+                f"--train must be name=value, as optimizer=sgd, not {part!r}.", field="train"
+            )
+        settings[name.strip().replace("-", "_")] = _value(value.strip())
+    return settings
+
+
+def _value(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
