@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from headstart import metrics
+from headstart.intervals import Items, resampled, statistics
 
 Simulation = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]
 TRUTH = 400_000  # items from which the true value is taken
@@ -81,7 +82,7 @@ def confident(n: int, excess: float) -> Simulation:
 
 def point(simulate: Simulation) -> dict[str, float]:
     probabilities, labels = simulate(np.random.default_rng(1))
-    return metrics._values(metrics._Items.of(probabilities, labels))
+    return metrics.point_values(probabilities, labels, probabilities.shape[1])
 
 
 def coverage(
@@ -104,11 +105,9 @@ def coverage(
 def plain_interval(
     probabilities: np.ndarray, labels: np.ndarray, metric: str, seed: int, resamples: int
 ) -> tuple[float, float]:
-    items = metrics._Items.of(probabilities, labels)
+    items = Items.of(probabilities, labels)
     rng = np.random.default_rng(seed)
-    values = [
-        metrics._statistics(items, draws)[metric] for draws in metrics._draws(items, rng, resamples)
-    ]
+    values = [statistics(items, draws)[metric] for draws in resampled(items, rng, resamples)]
     low, high = np.quantile(np.concatenate(values), (0.025, 0.975))
     return float(low), float(high)
 

@@ -17,21 +17,11 @@ from pathlib import Path
 
 import headstart
 from headstart.console import talk
+from headstart.strategy.names import NAMES
 
-STRATEGIES = (
-    "feature-extraction",
-    "probe-then-fine-tune",
-    "fine-tune",
-    "last-blocks:2",
-    "freeze-first:3",
-    "gradual",
-    "gradual:blockwise",
-    "discriminative",
-    "norm-only",
-    "bias-only",
-    "scratch",
-    "scratch:small-cnn",
-)
+# Every name that has one, with its number filled in; layers are counted like stages.
+FILLED = {"last-blocks:N": "last-blocks:2", "freeze-first:N": "freeze-first:3"}
+STRATEGIES = tuple(FILLED.get(name, name) for name in NAMES if name != "freeze-first:Nlayers")
 
 
 def main() -> None:

@@ -99,7 +99,7 @@ def usual(arguments: argparse.Namespace) -> dict[str, float]:
     from headstart.data.transforms import normalise
     from headstart.options import Options
     from headstart.plan import make_plan
-    from headstart.training.boundary import decode_all
+    from headstart.training.pixels import decode_all
 
     options = Options(backbone=arguments.backbone, limit=arguments.images)
     plan = make_plan(arguments.data, options, cache=Cache())

@@ -99,7 +99,7 @@ def test_only_the_newest_are_kept(tmp_path, keep):
 
 
 def test_keeping_none_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="At least 1 checkpoint must be kept, not 0"):
+    with pytest.raises(UsageError, match=r"At least 1 checkpoint must be kept, not 0.\nKeep 2"):
         Checkpoints(tmp_path, keep=0)
 
 

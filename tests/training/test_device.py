@@ -279,3 +279,25 @@ def test_what_comes_out_is_of_its_own_type() -> None:
     for precision, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         path = InferencePath("cpu", precision, "channels_last", 2)
         assert Forward(backbone, path, end=4).run(images).dtype == kind
+
+
+def test_freed_memory_is_kept_on_a_processor_of_linux_only(monkeypatch):
+    path = InferencePath("cpu", "fp32", "channels_last", 8)
+    monkeypatch.setattr(module.platform, "libc_ver", lambda: ("glibc", "2.36"))
+    asked = []
+
+    class Library:
+        def __init__(self, name):
+            assert name is None
+
+        def mallopt(self, name, value):
+            asked.append((name, value))
+            return 1
+
+    monkeypatch.setattr(module.ctypes, "CDLL", Library)
+    assert module.keep_freed_memory(path)
+    assert len(asked) == 3
+    assert not module.keep_freed_memory(replace(path, device="cuda"))
+    monkeypatch.setattr(module.platform, "libc_ver", lambda: ("", ""))
+    assert not module.keep_freed_memory(path)
+    assert len(asked) == 3

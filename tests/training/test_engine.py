@@ -19,7 +19,7 @@ from streams import (
     steady,
     weights,
 )
-from tiny import make_model
+from tiny import make_backbone, make_model, separable
 from torch import nn
 from torch.nn import functional as F
 
@@ -28,6 +28,8 @@ from headstart.strategy.phase import Rate, Train
 from headstart.training.chance import chance
 from headstart.training.interrupt import Interruption
 from headstart.training.optim import factor
+
+BF16 = replace(PATH, precision="bf16")
 
 
 def losses(events) -> list[float]:
@@ -246,37 +248,6 @@ def test_gradients_are_clipped_together(monkeypatch):
     engine.run()
     assert len(seen) == 3
     assert seen == pytest.approx([0.05] * 3, rel=1e-3)
-
-
-def test_mixing_gives_shares_of_labels_and_other_images():
-    engine = make_engine(steady(), mixup=1.0, label_smoothing=0.0)
-    images = torch.from_numpy(engine.examples.stream.images[:6])
-    labels = torch.from_numpy(engine.examples.labels[:6])
-    torch_state = torch.get_rng_state()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        mixed, shares = engine._mix(images, labels)
-    assert torch.equal(torch.get_rng_state(), torch_state)
-    assert mixed.shape == images.shape
-    assert shares.sum(dim=1) == pytest.approx(torch.ones(6))
-    share = float(shares[0, labels[0]]) if labels[0] != labels[-1] else None
-    assert share is not None
-    assert 0 < share < 1
-    expected = share * images.float() + (1 - share) * images.float().roll(1, 0)
-    assert torch.allclose(mixed, expected, atol=1e-3)
-
-
-def test_both_ways_to_mix_are_drawn():
-    engine = make_engine(steady(), mixup=1.0, cutmix=1.0)
-    images = torch.from_numpy(engine.examples.stream.images[:6])
-    labels = torch.from_numpy(engine.examples.labels[:6])
-    whole = set()
-    with torch.random.fork_rng(devices=[]):
-        for seed in range(12):
-            torch.manual_seed(seed)
-            mixed, _ = engine._mix(images, labels)
-            whole.add(bool((mixed == mixed.round()).all()))  # cutmix invents no colour
-    assert whole == {True, False}
 
 
 # Averages and the best epoch
@@ -526,7 +497,7 @@ def test_there_is_no_graph_behind_a_frozen_prefix(monkeypatch):
 
 
 def test_both_precisions_in_one_process_and_back_again():
-    bf16 = replace(PATH, precision="bf16")
+    bf16 = BF16
     first = trained(steady())
     half = trained(steady(), path=bf16)
     again = trained(steady())
@@ -539,13 +510,32 @@ def test_both_precisions_in_one_process_and_back_again():
     assert trained(steady(), path=bf16)[1] == half[1]
 
 
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_in_half_precision_depthwise_layers_that_are_trained_stay_in_fp32(ema):
+    model, seen = make_model(make_backbone(separable())), set()
+    engine = make_engine(model, path=BF16, ema=ema)
+    judged = engine.tail if engine.average is None else engine.average.module
+    for tail in (engine.tail, judged):
+        for name in ("0", "1", "3"):
+            tail.blocks[name][0].register_forward_hook(
+                lambda layer, _, output: seen.add((layer.groups > 1, output.dtype))
+            )
+    engine.run()
+    assert seen == {(True, torch.float32), (False, torch.bfloat16)}
+    assert all("forward" not in vars(layer) for layer in judged.blocks.modules())
+
+
 # What goes wrong
 
 
 def spoil(engine, *, at: int):
     """Let the loss of the step ``at``, from 1, be no number."""
-    whole, calls = engine._loss, itertools.count(1)
-    engine._loss = lambda *inputs: whole(*inputs) * (math.nan if next(calls) == at else 1.0)
+    whole, calls = engine.gradients.loss, itertools.count(1)
+
+    def broken(*inputs):
+        return whole(*inputs) * (math.nan if next(calls) == at else 1.0)
+
+    engine.gradients.loss = broken
 
 
 def test_a_loss_that_is_no_number_stops_and_goes_back_to_the_best_epoch():
@@ -627,12 +617,12 @@ def test_a_spoilt_step_leaves_no_trace_in_the_statistics():
     examples = make_examples()
     engine = make_engine(model, examples, batch_norm="train", monitor="none", epochs=1)
     before = weights(model)
-    whole = engine._loss
+    whole = engine.gradients.loss
 
     def nan_inside(values, labels):
         return whole(values.float() * math.nan, labels)
 
-    engine._loss = nan_inside
+    engine.gradients.loss = nan_inside
     engine.best = engine._snapshot()
     engine._steps(0, [np.arange(6)])
     assert engine.position.stopped is not None
@@ -642,7 +632,7 @@ def test_a_spoilt_step_leaves_no_trace_in_the_statistics():
 def limited(engine, most: int) -> list[int]:
     """Let a forward pass of more than ``most`` images raise; return the sizes that passed."""
     sizes: list[int] = []
-    whole = engine._loss
+    whole = engine.gradients.loss
 
     def loss(values, labels):
         if len(values) > most:
@@ -650,7 +640,7 @@ def limited(engine, most: int) -> list[int]:
         sizes.append(len(values))
         return whole(values, labels)
 
-    engine._loss = loss
+    engine.gradients.loss = loss
     return sizes
 
 
@@ -690,14 +680,14 @@ def test_memory_for_not_even_one_image_names_what_is_smaller():
 def test_the_processors_own_words_for_it_are_understood_and_others_are_not():
     def raising(text):
         engine = make_engine()
-        whole, calls = engine._loss, itertools.count()
+        whole, calls = engine.gradients.loss, itertools.count()
 
         def loss(*inputs):
             if not next(calls):
                 raise RuntimeError(text)
             return whole(*inputs)
 
-        engine._loss = loss
+        engine.gradients.loss = loss
         return engine
 
     said = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
@@ -724,9 +714,11 @@ class Stop(Exception):
     ],
     ids=str,
 )
-def test_from_the_state_of_any_step_it_goes_on_to_the_bit(options):
+@pytest.mark.parametrize("path", [PATH, BF16], ids=["fp32", "bf16"])
+def test_from_the_state_of_any_step_it_goes_on_to_the_bit(options, path):
+    options = options | {"path": path}
     states: list = []
-    model = make_model()
+    model = make_model(make_backbone(separable()))
     whole = make_engine(model, epochs=3, **options)
     whole.save = lambda position, tensors: states.append(
         (position, {name: value.detach().clone() for name, value in tensors.items()})
@@ -736,7 +728,7 @@ def test_from_the_state_of_any_step_it_goes_on_to_the_bit(options):
     after = weights(model)
     assert len(states) >= 9
     for position, tensors in states:
-        other = make_model()
+        other = make_model(make_backbone(separable()))
         with torch.no_grad():  # what it starts from must not matter, where it is trained
             other.head.weight.fill_(7.0)
         engine = make_engine(other, epochs=3, **options)

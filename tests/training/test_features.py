@@ -15,16 +15,16 @@ from PIL import Image
 from tiny import SPEC, make_backbone, pixels
 from torch import nn
 
-from headstart import cache as cache_module
+from headstart import store as store_module
 from headstart.backbones.base import Backbone
 from headstart.cache import Cache
 from headstart.data import loader
-from headstart.data.augment import symmetry as mirrored
 from headstart.data.read import source_digest
+from headstart.data.symmetry import symmetry as mirrored
 from headstart.training import features as module
-from headstart.training.boundary import Decoded, decode_all
 from headstart.training.device import Forward, InferencePath
 from headstart.training.features import PARITY_LIMIT, Features, extract, relative_distance
+from headstart.training.pixels import Decoded, decode_all
 
 FP32 = InferencePath("cpu", "fp32", "channels_last", 4, reason="asked for")
 BF16 = replace(FP32, precision="bf16", reason="native bf16 (test)")
@@ -255,10 +255,10 @@ def test_a_killed_run_leaves_a_cache_that_can_be_used(photos, cache, tmp_path) -
         import os, pathlib, sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         import test_features as tests
-        from headstart import cache
+        from headstart import store
 
-        cache.SEGMENT_BYTES = 1  # a segment a batch
-        write, manifests = cache.write_json, []
+        store.SEGMENT_BYTES = 1  # a segment a batch
+        write, manifests = store.write_json, []
 
         def dying(path, document):
             if path.name != "key.json":
@@ -267,9 +267,9 @@ def test_a_killed_run_leaves_a_cache_that_can_be_used(photos, cache, tmp_path) -
                 os._exit(9)
             write(path, document)
 
-        cache.write_json = dying
+        store.write_json = dying
         paths = [pathlib.Path(path) for path in sys.argv[2:]]
-        tests.get(paths, cache.Cache(pathlib.Path(sys.argv[1])))
+        tests.get(paths, tests.Cache(pathlib.Path(sys.argv[1])))
         """
     )
     done = subprocess.run([sys.executable, "-c", program, cache.folder, *paths], check=False)
@@ -282,7 +282,7 @@ def test_a_killed_run_leaves_a_cache_that_can_be_used(photos, cache, tmp_path) -
 
 def test_a_cache_too_small_for_one_store_still_serves_the_run(photos, cache, monkeypatch) -> None:
     paths = photos(range(10))
-    monkeypatch.setattr(cache_module, "SEGMENT_BYTES", 1)
+    monkeypatch.setattr(store_module, "SEGMENT_BYTES", 1)
     expected = get(paths, cache, BF16).rows.all()
     monkeypatch.setenv("HEADSTART_CACHE_SIZE", "1")
     more = paths + photos(range(20, 26))

@@ -148,3 +148,4 @@ def test_a_number_out_of_range_is_told_with_the_form(text) -> None:
         HeadSpec.parse(text)
     assert repr(text) in raised.value.message
     assert raised.value.field == "head"
+    assert "mlp:256" in str(raised.value.hint)

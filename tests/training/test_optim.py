@@ -14,6 +14,7 @@ from torch import nn
 from headstart.backbones import zoo
 from headstart.errors import UsageError
 from headstart.strategy import presets
+from headstart.strategy.names import create
 from headstart.strategy.phase import OPTIMIZERS, SCHEDULES, Phase, Rate, Train
 from headstart.training.heads import HeadSpec
 from headstart.training.model import Model
@@ -54,7 +55,7 @@ def test_every_trainable_parameter_is_in_one_group_and_no_frozen_one_is(
 ) -> None:
     model = models[network]
     described = model.describe()
-    for phase in presets.create(name, len(model.backbone.stages)).phases:
+    for phase in create(name, len(model.backbone.stages)).phases:
         apply(model, phase)
         groups = parameter_groups(model, phase)
         held = [id(value) for group in groups for value in group["params"]]

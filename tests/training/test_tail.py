@@ -46,3 +46,12 @@ def test_a_copy_has_weights_of_its_own():
             parameter.zero_()
     assert torch.equal(other(values), before)
     assert not torch.equal(tail(values), before)
+
+
+@pytest.mark.parametrize(("start", "frozen"), [(0, 0), (0, 1), (1, 1), (2, 1)])
+def test_it_tells_the_blocks_that_are_trained(start, frozen):
+    model = make_model()
+    first = f"{model.backbone.blocks[0].name}."
+    rates = {p.name: None if p.name.startswith(first) else 0.1 for p in model.describe()}
+    model.freeze(rates if frozen else dict.fromkeys(rates, 0.1))
+    assert list(Tail(model, start).trained()) == list(model.blocks)[max(start, frozen) :]

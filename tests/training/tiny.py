@@ -31,6 +31,14 @@ def layers() -> dict[str, nn.Module]:
     }
 
 
+def separable() -> dict[str, nn.Module]:
+    """Make the usual blocks, the second with a depthwise convolution."""
+    named = layers()
+    own = OrderedDict(named["layer1"].named_children())
+    own["conv"] = nn.Conv2d(6, 6, 3, padding=1, groups=6)
+    return named | {"layer1": nn.Sequential(own)}
+
+
 def make_backbone(
     blocks: dict[str, nn.Module] | None = None,
     *,

@@ -65,7 +65,11 @@ class Checkpoints:
 
     def __init__(self, folder: Path, *, keep: int = 2) -> None:
         if keep < 1:
-            raise UsageError(f"At least 1 checkpoint must be kept, not {keep}.", field="keep")
+            raise UsageError(
+                f"At least 1 checkpoint must be kept, not {keep}.",
+                field="keep",
+                hint="Keep 2: where the newest is damaged, the one before it is used.",
+            )
         self.folder = Path(folder)
         self.keep = keep
         self._damaged: set[int] = set()

@@ -25,6 +25,7 @@ def create(
     random: bool = False,
     seed: int = 0,
     allow_noncommercial: bool = False,
+    allow_partial: bool = False,
 ) -> Model:
     """Create a pre-trained network with a new head, as an nn.Module.
 
@@ -35,13 +36,14 @@ def create(
         name: ``zoo:name``, such as ``timm:resnet50``.
         classes: How many logits.
         head: ``linear``, ``linear,dropout=0.2``, ``mlp:256,dropout=0.5/0.3`` and the like.
-        weights: A file of weights instead of the zoo's.
+        weights: A file of weights instead of the zoo's, or the folder of an earlier run.
         mean: Of the images these were trained on; with ``std``.
         std: See ``mean``.
         size: Side of the input in pixels, for networks that take another than their own.
         random: Start from random weights instead of pre-trained ones.
         seed: Of the head's weights, and of the random ones.
         allow_noncommercial: Accept weights whose licence forbids commercial use.
+        allow_partial: Take what of ``weights`` fits, and leave the rest random.
 
     Raises:
         UsageError: Fewer than 2 classes, or an option that can't be used.
@@ -50,7 +52,11 @@ def create(
         ModelError: The weights can't be used.
     """
     if classes < 2:
-        raise UsageError(f"A classifier needs 2 classes or more, not {classes}.", field="classes")
+        raise UsageError(
+            f"A classifier needs 2 classes or more, not {classes}.",
+            field="classes",
+            hint="Give as many as there are labels; for yes or no, 2.",
+        )
     form = HeadSpec.parse(head)
     backbone = zoo.create(
         name,
@@ -60,5 +66,6 @@ def create(
         size=size,
         allow_noncommercial=allow_noncommercial,
         random=seed if random else None,
+        allow_partial=allow_partial,
     )
     return Model(backbone, form.build(backbone.feature_dim, classes, seed))

@@ -185,6 +185,7 @@ class Forward:
     def __init__(
         self, backbone: Backbone, path: InferencePath, *, start: int = 0, end: int | None = None
     ) -> None:
+        keep_freed_memory(path)
         self.path = path
         modules = [block.module for block in backbone.blocks[start:end]]
         if not start:
@@ -245,17 +246,17 @@ def out_of_memory(error: RuntimeError) -> bool:
     )
 
 
-def keep_freed_memory() -> bool:
+def keep_freed_memory(path: InferencePath) -> bool:
     """Let the process keep the memory that a CPU's layers free, for the layers that follow.
 
     glibc gives every large block back to the system and takes new pages for the next, which
-    costs more than half of a convolutional network's time on a CPU (docs/benchmarks.md). What the
-    process holds at its peak it then holds until it ends.
+    costs a third and more of a convolutional network's time on a CPU (docs/benchmarks.md). What
+    the process holds at its peak it then holds until it ends.
 
     Returns:
-        Whether it could be asked for: on Linux with glibc.
+        Whether it was asked for: for a path on a CPU, on Linux with glibc.
     """
-    if platform.libc_ver()[0] != "glibc":
+    if path.device != "cpu" or platform.libc_ver()[0] != "glibc":
         return False
     library = ctypes.CDLL(None)
     settings = {_M_MMAP_THRESHOLD: _LARGEST, _M_TRIM_THRESHOLD: _LARGEST, _M_MMAP_MAX: 0}

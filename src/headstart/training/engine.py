@@ -19,26 +19,33 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from headstart.errors import ModelError, ResourceError
-from headstart.metrics import point_values
 from headstart.strategy.phase import Phase, Train
-from headstart.training.chance import chance, drawing
-from headstart.training.device import InferencePath, memory_format, out_of_memory
+from headstart.training.accelerator import make_accelerator
+from headstart.training.chance import chance
+from headstart.training.device import (
+    InferencePath,
+    keep_freed_memory,
+    memory_format,
+    out_of_memory,
+)
 from headstart.training.examples import Examples, batches_of, epoch_order
+from headstart.training.gradients import Gradients
 from headstart.training.interrupt import Interruption
+from headstart.training.judge import judge
 from headstart.training.model import Model
 from headstart.training.optim import (
     apply,
     factor,
-    head_penalty,
     make_optimizer,
     parameter_groups,
     plateau_drops,
     rates_by_group,
 )
 from headstart.training.position import Position
+from headstart.training.precision import depthwise_in_fp32
+from headstart.training.state import collect, put_back
 from headstart.training.tail import Tail
 from headstart.training.task import SingleLabel
 
@@ -104,14 +111,15 @@ class Engine:
         self.interruption = interruption
         self.position = Position()
         self.best: dict[str, torch.Tensor] = {}
-        self._weights = None if class_weights is None else class_weights.to(path.device)
+        self._class_weights = class_weights
         self._saved = time.monotonic()
         self._clock = time.monotonic()
         self._set_up()
 
     def _set_up(self) -> None:
         """Freeze, move and prepare by accelerate."""
-        accelerator = _accelerator(self.path)
+        keep_freed_memory(self.path)
+        accelerator = make_accelerator(self.path)
         apply(self.model, self.phase)
         # The layout decides the order of sums, and must not depend on what ran before.
         self.model.to(accelerator.device).to(memory_format=memory_format(self.path))
@@ -119,8 +127,10 @@ class Engine:
         self.optimizer = make_optimizer(parameter_groups(self.model, self.phase), self.train)
         self._peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.average = _average(self.tail, self.train)  # a copy, so before the tail is wrapped
-        self._runner, self._stepper = accelerator.prepare(self.tail, self.optimizer)
-        self.accelerator = accelerator
+        runner, self._stepper = accelerator.prepare(self.tail, self.optimizer)
+        self.gradients = Gradients(
+            self.model, runner, accelerator, self.task, self.train, self.path, self._class_weights
+        )
         self._trainable = [p for p in self.tail.parameters() if p.requires_grad]
         moving = self.train.batch_norm == "train"
         self._statistics = list(self.tail.buffers()) if moving else []
@@ -130,15 +140,7 @@ class Engine:
     def state(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         """Return the position and all tensors, from which ``restore`` goes on bit by bit."""
         self._tick()
-        tensors = {f"model.{name}": value for name, value in self.tail.state_dict().items()}
-        names = {id(value): name for name, value in self.tail.named_parameters()}
-        for parameter, values in self.optimizer.state.items():
-            for key, value in values.items():
-                if value is not None:
-                    tensors[f"optimizer.{names[id(parameter)]}.{key}"] = torch.as_tensor(value)
-        if self.average is not None:
-            tensors |= {f"average.{n}": v for n, v in self.average.state_dict().items()}
-        tensors |= {f"best.{name}": value for name, value in self.best.items()}
+        tensors = collect(self.tail, self.optimizer, self.average, self.best)
         return asdict(self.position), tensors
 
     def restore(self, position: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
@@ -148,7 +150,8 @@ class Engine:
             ModelError: It is of another model, or of another way to train it.
         """
         try:
-            self._restore(position, tensors)
+            self.position = Position(**position)
+            self.best = put_back(tensors, self.tail, self.optimizer, self.average)
         except (KeyError, TypeError, RuntimeError) as error:
             raise ModelError(
                 f"The checkpoint does not fit what is trained: {str(error).splitlines()[0]}",
@@ -156,23 +159,6 @@ class Engine:
                 hint="Go on with the versions and the cache size it began with, or fit again with "
                 "another --out.",
             ) from error
-
-    def _restore(self, position: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
-        self.position = Position(**position)
-        parts: dict[str, dict[str, torch.Tensor]] = {}
-        for name, value in tensors.items():
-            kind, _, rest = name.partition(".")
-            parts.setdefault(kind, {})[rest] = value
-        self.tail.load_state_dict(parts["model"])
-        self.best = parts.get("best", {})
-        if self.average is not None:
-            self.average.load_state_dict(parts["average"])
-        parameters = dict(self.tail.named_parameters())
-        for name, value in parts.get("optimizer", {}).items():
-            owner, _, key = name.rpartition(".")
-            parameter = parameters[owner]
-            on_device = value if key == "step" else value.to(parameter.device)
-            self.optimizer.state[parameter][key] = on_device.clone()
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -193,10 +179,12 @@ class Engine:
         position = self.position
         if not self.best:
             self.best = self._snapshot()
-        if not position.history and self.number > 1 and self._judges:
-            self._record(self._judge(), loss=None)
-        while position.epoch < self.train.epochs and position.stopped is None:
-            self._epoch()
+        judged = [] if self.average is None else [self.average.module]
+        with depthwise_in_fp32(self.path, *(t.trained() for t in (self.tail, *judged))):
+            if not position.history and self.number > 1 and self._judges:
+                self._record(self._judge(), loss=None)
+            while position.epoch < self.train.epochs and position.stopped is None:
+                self._epoch()
         return self._finish()
 
     @property
@@ -268,7 +256,7 @@ class Engine:
         before = [buffer.clone() for buffer in self._statistics]
         while True:
             try:
-                loss, norm = self._gradients(values, labels)
+                loss, norm = self._backward(values, labels)
                 break
             except RuntimeError as error:  # torch.OutOfMemoryError is one, and so is the CPU's
                 if not out_of_memory(error):
@@ -300,65 +288,18 @@ class Engine:
         )
         return True
 
-    def _gradients(self, values: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
-        """Compute a batch's gradients, in parts if memory asks for it.
-
-        Returns:
-            The loss, and the gradients' norm before they are clipped.
-        """
-        position, total = self.position, 0.0
+    def _backward(self, values: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+        """Compute a batch's gradients; return its loss, and their norm before they are clipped."""
+        position = self.position
         self.optimizer.zero_grad()
         seed = chance(self.seed, self.number, position.epoch, position.step)
-        with drawing(self.path.device, seed):
-            parts = min(position.parts, len(labels))
-            if self.train.mixes:  # the whole batch, whatever parts it is computed in
-                values, labels = self._mix(self._on_device(values), labels)
-            for some, theirs in zip(values.chunk(parts), labels.chunk(parts), strict=True):
-                loss = self._loss(some, theirs) * self._share(theirs, labels)
-                self.accelerator.backward(loss)
-                total += float(loss.detach())
-        limit = self.train.clip if self.train.clip is not None else math.inf
-        norm = self.accelerator.clip_grad_norm_(self._trainable, limit)
-        return total, float(norm)
-
-    def _share(self, some: torch.Tensor, labels: torch.Tensor) -> float:
-        """Return a part's share in the mean over the batch, which is by weight where there is."""
-        if self._weights is None or self.train.mixes:
-            return len(some) / len(labels)
-        weights = self._weights.cpu()
-        return float(weights[some].sum() / weights[labels].sum())
+        loss = self.gradients.compute(values, labels, parts=position.parts, seed=seed)
+        return loss, self.gradients.clip(self._trainable)
 
     def _put_back(self, before: list[torch.Tensor]) -> None:
         """Undo what a step that is not taken did to the statistics."""
         for buffer, value in zip(self._statistics, before, strict=True):
             buffer.copy_(value)
-
-    def _loss(self, values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        train, device = self.train, self.accelerator.device
-        values, labels = self._on_device(values), labels.to(device)
-        logits = self._runner(values).float()
-        loss = F.cross_entropy(
-            logits, labels, weight=self._weights, label_smoothing=train.label_smoothing
-        )
-        penalty = head_penalty(self.model.head, train)
-        return loss if penalty is None else loss + penalty
-
-    def _on_device(self, values: torch.Tensor) -> torch.Tensor:
-        """Move a batch; what was remembered in bf16 is trained on in fp32 where that is faster."""
-        moved = values.to(self.accelerator.device, non_blocking=True)
-        in_fp32 = self.path.precision == "fp32" and moved.dtype == torch.bfloat16
-        return moved.float() if in_fp32 else moved
-
-    def _mix(self, pixels: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mix the images of a batch and their labels, by mixup or by cutmix."""
-        from torchvision.transforms import v2
-
-        kinds = [(v2.MixUp, self.train.mixup), (v2.CutMix, self.train.cutmix)]
-        chosen = [(kind, alpha) for kind, alpha in kinds if alpha]
-        kind, alpha = chosen[int(torch.randint(len(chosen), ()))]
-        mix = kind(alpha=alpha, num_classes=len(self.task.classes))
-        images, shares = mix(pixels.permute(0, 3, 1, 2).float(), labels.to(pixels.device))
-        return images.permute(0, 2, 3, 1), shares
 
     def _split(self, size: int) -> None:
         """Halve what is computed at once; the step still counts the whole batch."""
@@ -386,21 +327,14 @@ class Engine:
 
     def _judge(self) -> dict[str, float] | None:
         """Return val's metrics of the present weights, or of their average."""
-        module = self.tail if self.average is None else self.average.module
-        examples = self.examples
-        examples.stream.prepare(0, examples.val)
-        order = batches_of(examples.val, max(1, 2 * self.train.batch_size // self.position.parts))
         self.model.eval()
-        module.eval()
-        logits = []
-        with torch.no_grad(), self.accelerator.autocast():
-            for values in examples.stream.batches(0, order):
-                logits.append(module(self._on_device(values)).float().cpu())
-        shares = self.task.probabilities(torch.cat(logits)).numpy()
-        if not np.isfinite(shares).all():
-            return None
-        values_ = point_values(shares, examples.labels[examples.val], len(self.task.classes))
-        return {name: round(value, 6) for name, value in values_.items()}
+        return judge(
+            self.tail if self.average is None else self.average.module,
+            self.examples,
+            self.task,
+            self.path,
+            at_once=max(1, 2 * self.train.batch_size // self.position.parts),
+        )
 
     def _record(self, val: dict[str, float] | None, loss: float | None) -> None:
         """Add an epoch to the history, and keep its weights if it is the best so far."""
@@ -422,8 +356,7 @@ class Engine:
             files = [self.examples.names[index] for index in self.examples.val[:8]]
             self._not_finite("output on val", position.epoch, steps, files)
             return
-        scores = position.scores(train.monitor)
-        waited = len(scores) - 1 - scores.index(max(scores)) if self._judges else 0
+        waited = position.waited(train.monitor) if self._judges else 0
         if not waited:
             self.best = self._snapshot()
         patient = train.patience is None or waited < train.patience
@@ -438,7 +371,7 @@ class Engine:
     def _finish(self) -> dict[str, Any]:
         """Put the weights in place that are kept, and return the phase's record."""
         position = self.position
-        best, kept = self._kept()
+        best, kept = position.kept(self.train.monitor, len(self.examples.val) > 0)
         self.tail.load_state_dict(self.best)
         self.model.eval()
         self._tick()
@@ -458,37 +391,9 @@ class Engine:
             "seconds": round(position.seconds, 3),
         }
 
-    def _kept(self) -> tuple[int | None, str]:
-        """Return which epoch is the best, if val tells, and in words which weights are kept."""
-        history, monitor = self.position.history, self.train.monitor
-        scores = self.position.scores(monitor) if self._judges else []
-        if scores and max(scores)[0] > -math.inf:
-            best: int = history[scores.index(max(scores))]["epoch"]
-            return best, f"epoch {best}, best {monitor}"
-        good = [r["epoch"] for r in history if r["val"] is not None or not len(self.examples.val)]
-        if not good:
-            return None, "the start"
-        broken = (self.position.stopped or {}).get("why") == "not-finite"
-        return None, f"epoch {good[-1]}, the last that was finite" if broken else "last epoch"
-
 
 def _nobody(event: str, **values: Any) -> None:
     """Tell nobody."""
-
-
-def _accelerator(path: InferencePath) -> Any:
-    """Return accelerate's Accelerator for a path's device and precision."""
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    # It keeps its settings for the whole process, and refuses others: each phase starts anew.
-    AcceleratorState._reset_state(reset_partial_state=True)
-    kind, _, number = path.device.partition(":")
-    if kind == "cuda":  # accelerate takes the present one
-        torch.cuda.set_device(int(number or 0))
-    return Accelerator(
-        cpu=kind == "cpu", mixed_precision="bf16" if path.precision == "bf16" else "no"
-    )
 
 
 def _average(tail: nn.Module, train: Train) -> Any:

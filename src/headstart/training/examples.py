@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from headstart.training.boundary import Stream
+from headstart.training.pixels import Stream
 
 __all__ = ["Examples", "batches_of", "epoch_order"]
 

@@ -13,11 +13,12 @@ import PIL
 import torch
 
 from headstart.backbones.base import Backbone
-from headstart.cache import Cache, Rows, Store
-from headstart.data.augment import symmetry
+from headstart.cache import Cache
 from headstart.data.loader import Batch, load
 from headstart.data.read import Failure, Source, source_name
+from headstart.data.symmetry import symmetry
 from headstart.files import digest, read_json, write_json
+from headstart.store import Rows, Store
 from headstart.training.device import Forward, InferencePath, processor
 
 __all__ = ["PARITY_LIMIT", "Features", "extract", "relative_distance"]
@@ -80,7 +81,7 @@ def extract(
         path: How to compute.
         names: What to call the images where they fail; by default their paths.
         pixels: The images' pixels (H, W, 3), decoded and resized, instead of ``sources``.
-        symmetry: Which mirror image of the pixels is meant, as ``data.augment.symmetry`` counts.
+        symmetry: Which mirror image of the pixels is meant, as ``data.symmetry.symmetry`` counts.
         decide: Whether to prefer the path that was chosen before for this network on this machine
             and, if none was, to fall back to fp32 where bf16 strays more than ``PARITY_LIMIT``.
         progress: Called with (done, total) images to compute.

@@ -66,6 +66,7 @@ class HeadSpec:
                 f"The head {text!r} needs widths of at least 1 and one rate of dropout, or "
                 f"{layers}, each from 0 to below 1.",
                 field="head",
+                hint="As in: mlp:256,dropout=0.5/0.3",
             )
         return cls(hidden, rates)
 

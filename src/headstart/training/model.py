@@ -13,7 +13,7 @@ from typing import Literal, Self
 import torch
 from torch import nn
 
-from headstart.backbones.base import Backbone
+from headstart.backbones.base import Backbone, layers
 from headstart.inputspec import InputSpec
 from headstart.strategy.phase import HEAD, Parameter
 
@@ -22,6 +22,7 @@ __all__ = ["Model", "Normalise", "prepare"]
 # torch has no common base for normalisation layers, and timm adds its own; all carry it in their
 # name (BatchNorm2d, LayerNorm2d, GroupNorm, RmsNorm, BatchNormAct2d, FrozenBatchNorm2d, …).
 _NORM = "norm"
+_BATCH_NORM = "batchnorm"
 
 
 class Normalise(nn.Module):
@@ -133,11 +134,7 @@ class Model(nn.Module):
                 self._held += [
                     module
                     for module in block.module.modules()
-                    if isinstance(module, nn.modules.batchnorm._BatchNorm)
-                    and (
-                        hold_statistics
-                        or (module.affine and not any(p.requires_grad for p in module.parameters()))
-                    )
+                    if _is_batch_norm(module) and (hold_statistics or _has_all_frozen(module))
                 ]
         for name, parameter in self.head.named_parameters():
             parameter.requires_grad_(rates[f"{HEAD}.{name}"] is not None)
@@ -179,21 +176,29 @@ class Model(nn.Module):
         return logits
 
 
-def _layers(module: nn.Module, first: int) -> tuple[dict[int, int], int]:
-    """Number the layers of a module from ``first`` on, as Keras counts them.
+def _is_batch_norm(module: nn.Module) -> bool:
+    """Whether it keeps statistics of batches: torch's own kind, or Keras's, by its name."""
+    return isinstance(module, nn.modules.batchnorm._BatchNorm) or _BATCH_NORM in (
+        type(module).__name__.lower()
+    )
 
-    A layer is a module without children, or with parameters of its own; activations and pooling
-    count, identities don't.
+
+def _has_all_frozen(module: nn.Module) -> bool:
+    """Whether a module has parameters of its own, and none of them is trained."""
+    own = list(module.parameters())
+    return bool(own) and not any(parameter.requires_grad for parameter in own)
+
+
+def _layers(module: nn.Module, first: int) -> tuple[dict[int, int], int]:
+    """Number the layers of a module from ``first`` on.
 
     Returns:
         The layer of each parameter, by the parameter's id, and the next number.
     """
     numbers: dict[int, int] = {}
-    for part in module.modules():
-        own = [id(parameter) for parameter in part.parameters(recurse=False)]
-        numbers |= dict.fromkeys(own, first)
-        if own or not (list(part.children()) or isinstance(part, nn.Identity)):
-            first += 1
+    for layer in layers(module):
+        numbers |= {id(parameter): first for parameter in layer.parameters(recurse=False)}
+        first += 1
     return numbers, first
 
 

@@ -48,3 +48,25 @@ class Position:
             for record in self.history
             if monitor != "none"
         ]
+
+    def waited(self, monitor: str) -> int:
+        """Return how many epochs ago the best one was."""
+        scores = self.scores(monitor)
+        return len(scores) - 1 - scores.index(max(scores))
+
+    def kept(self, monitor: str, judged: bool) -> tuple[int | None, str]:
+        """Return which epoch is the best, if val tells, and in words which weights are kept.
+
+        Args:
+            monitor: The metric that decides; ``none`` keeps the last epoch.
+            judged: Whether there are val images, so that an epoch without metrics was not finite.
+        """
+        scores = self.scores(monitor) if judged else []
+        if scores and max(scores)[0] > -math.inf:
+            best: int = self.history[scores.index(max(scores))]["epoch"]
+            return best, f"epoch {best}, best {monitor}"
+        good = [r["epoch"] for r in self.history if r["val"] is not None or not judged]
+        if not good:
+            return None, "the start"
+        broken = (self.stopped or {}).get("why") == "not-finite"
+        return None, f"epoch {good[-1]}, the last that was finite" if broken else "last epoch"

@@ -36,7 +36,13 @@ class Tail(nn.Module):
         with torch.no_grad():
             for block in blocks[: self._frozen]:
                 values = block(values)
-        for block in blocks[self._frozen :]:
+        for block in self.trained():
             values = block(values)
-        logits: torch.Tensor = self.head(values)
+        # A solved head has large weights that take each other off: half precision is too coarse.
+        with torch.autocast(values.device.type, enabled=False):
+            logits: torch.Tensor = self.head(values.float())
         return logits
+
+    def trained(self) -> nn.ModuleList:
+        """Return the blocks that are trained; they are shared, not copied."""
+        return nn.ModuleList(list(self.blocks.values())[self._frozen :])
