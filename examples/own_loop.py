@@ -5,13 +5,13 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 import headstart
-from headstart.strategy import presets
+from headstart.strategy import names
 
 model = headstart.create("bundled:efficientnet_lite0", classes=3, size=64)
 images = headstart.dataset("photos", model.input_spec)
 
 # The last two stages and the head learn; all below is frozen, its batch norms too.
-phase = presets.create("last-blocks:2").phases[-1]
+phase = names.create("last-blocks:2").phases[-1]
 headstart.apply(model, phase)
 optimizer = torch.optim.AdamW(headstart.parameter_groups(model, phase))
 

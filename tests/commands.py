@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -15,6 +16,20 @@ from typing import Any
 
 from headstart.files import file_digest
 
+RUN_FILES = {  # of a finished run
+    "spec.json",
+    "log.jsonl",
+    "predictions.csv",
+    "report.json",
+    "report.html",
+    "figures/confusion.png",
+    "figures/mistakes.png",
+    "model/headstart.json",
+    "model/model.safetensors",
+    "model/config.json",
+    "model/MANIFEST.json",
+    "model/README.md",
+}
 MOST_LINES = 5  # of an error message, a list of files or a drawn layout excepted
 # What stands above an error that comes after the plan.
 _TALK = re.compile(
@@ -114,3 +129,9 @@ def without(options: Sequence[object], name: str) -> list[object]:
     """Take an option and its value out of a command."""
     index = list(options).index(name)
     return [*options[:index], *options[index + 2 :]]
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file by their columns' names."""
+    with file.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
+        return list(csv.DictReader(lines))

@@ -10,7 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
+from headstart import fitting, lineup
 from headstart.comparison import Comparison, RunRow
 from headstart.files import write_text
 from headstart.metrics import Metric
@@ -132,3 +134,12 @@ class FakeFit:
             parameters={"trainable": trainable, "total": 3_400_000},
         )
         return SimpleNamespace(report=made)
+
+
+def fake_fits(monkeypatch: pytest.MonkeyPatch) -> FakeFit:
+    """Let comparisons fit by a ``FakeFit``, on a network of two stages, until the test ends."""
+    made = FakeFit()
+    monkeypatch.setattr(fitting, "fit", made)
+    network = SimpleNamespace(stages=("a", "b"))
+    monkeypatch.setattr(lineup, "create_backbone", lambda options: network)
+    return made

@@ -18,11 +18,21 @@ from pictures import write_photos
 
 @pytest.fixture(scope="session", autouse=True)
 def shared_cache(tmp_path_factory):
-    """The user's cache is never touched; tests that need an empty one set their own."""
+    """The user's caches are never touched; tests that need an empty one set their own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("HF_HUB_OFFLINE", "1")
+        # Keras writes its settings there when it is imported, which no module of tests does itself.
+        patch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))
         yield
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """An empty cache."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("HEADSTART_CACHE", str(folder))
+    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -111,3 +121,41 @@ def tiny_run(photos, tiny, tmp_path_factory, shared_cache):
         patch.setattr(sys, "argv", words("fit", photos, "--out", folder, *tiny))
         assert cli._run() == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def few_photos(tmp_path_factory):
+    """A folder of 2 classes with 14 pictures each. Not to be written to."""
+    return write_photos(tmp_path_factory.mktemp("data") / "photos", each=14, side=40)
+
+
+@pytest.fixture
+def prepared(few_photos, small, tmp_path):
+    """Make the plan of these phases for ``few_photos``, and the images with their pixels."""
+    from headstart.cache import Cache
+    from planned import plan_and_images
+
+    def prepare(*phases, **options):
+        cache = Cache(tmp_path / "cache")
+        return plan_and_images(few_photos, cache, *phases, **small | {"size": 32} | options)
+
+    return prepare
+
+
+@pytest.fixture
+def plan(small, tmp_path, monkeypatch):
+    """Make the plan of a folder and options; computing anything is an error."""
+    from headstart.cache import Cache
+    from headstart.options import Options
+    from headstart.plan import make_plan
+
+    def never(*_, **__):
+        raise AssertionError("computed")
+
+    for name in ("load", "Forward"):
+        monkeypatch.setattr(f"headstart.training.features.{name}", never)
+
+    def made(data, **options):
+        return make_plan(data, Options(**small | options), cache=Cache(tmp_path / "cache"))
+
+    return made

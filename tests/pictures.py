@@ -27,3 +27,13 @@ def write_photos(
         for number in range(each):
             picture(label, number, side).save(root / name / f"{number}.jpg", quality=92)
     return root
+
+
+def write_noise(root: Path) -> Path:
+    """Write images of two classes that nothing tells apart."""
+    for number in range(40):
+        file = root / ("heads", "tails")[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(file)
+    return root

@@ -15,13 +15,13 @@ from headstart.adjust import (
 )
 from headstart.errors import UnknownName, UsageError
 from headstart.options import Options
-from headstart.strategy import presets
+from headstart.strategy import names, presets
 from headstart.strategy.phase import Phase, Rate, Solve, Train
 from headstart.strategy.strategy import Strategy
 from strategies import NAMES
 
-GRADUAL = presets.create("gradual")
-PROBED = presets.create("probe-then-fine-tune")
+GRADUAL = names.create("gradual")
+PROBED = names.create("probe-then-fine-tune")
 
 
 def chosen(strategy: str | Strategy = GRADUAL, **options) -> Strategy:
@@ -47,7 +47,7 @@ def transform(image):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_without_options_it_is_the_strategy_of_that_name(name) -> None:
-    assert chosen(name) == presets.create(name, stages=5)
+    assert chosen(name) == names.create(name, stages=5)
 
 
 def test_a_strategy_is_taken_as_it_is_given() -> None:
@@ -192,6 +192,44 @@ def test_what_would_change_nothing_is_refused_with_a_way_out(options) -> None:
         options = {**options, "augment": "light"}
     assert trains(chosen("feature-extraction", epochs=2, **options))
     assert trains(chosen("feature-extraction", head="mlp:8", **options))
+
+
+@pytest.mark.parametrize("schedule", ["constant", "step", "plateau"])
+def test_a_schedule_without_a_warm_up_has_none_to_ask_about(schedule) -> None:
+    with pytest.raises(UsageError, match="schedule that warms up, so warmup would") as raised:
+        chosen(PROBED, train={"schedule": schedule, "warmup": 0.2})
+    assert raised.value.field == "train"
+    assert "one-cycle, cosine" in raised.value.hint
+    assert chosen(PROBED, train={"schedule": "cosine", "warmup": 0.2})
+
+
+def test_the_head_of_epochs_has_no_warm_up_and_one_phase_that_has_is_enough() -> None:
+    with pytest.raises(UsageError, match="warmup would change nothing"):
+        chosen("feature-extraction", epochs=2, train={"warmup": 0.2})
+    schedules = [train.schedule for train in trains(chosen(GRADUAL, train={"warmup": 0.2}))]
+    assert schedules == ["constant", "one-cycle", "one-cycle"]
+
+
+@pytest.mark.parametrize("names_given", [("l1",), ("l2",), ("l1", "l2")])
+def test_a_penalty_on_a_head_that_is_not_trained_is_refused(names_given) -> None:
+    solved = PROBED.phases[0]
+    frozen = Phase((Rate("head", None), Rate("stage:0..-1", 1e-4)), Train(epochs=1))
+    mine = Strategy("mine", (solved, frozen))
+    settings = dict.fromkeys(names_given, 1e-4)
+    with pytest.raises(UsageError, match="which weigh the head, would change nothing") as raised:
+        chosen(mine, train=settings)
+    assert " and ".join(names_given) in raised.value.message
+    assert raised.value.field == "train"
+    assert "rate" in raised.value.hint
+    assert chosen(mine, train=dict.fromkeys(names_given, 0.0))
+    either = Strategy("mine", (*mine.phases, replace(frozen, rates=(Rate("head", 1e-3),))))
+    assert chosen(either, train=settings)
+
+
+def test_the_first_pattern_that_matches_decides_whether_a_head_is_trained() -> None:
+    rates = (Rate("@bias", 1e-3), Rate("head", None), Rate("head", 1e-3))
+    with pytest.raises(UsageError, match="l1, which weigh the head"):
+        chosen(Strategy("mine", (Phase(rates, Train(epochs=1)),)), train={"l1": 0.1})
 
 
 def test_all_that_would_change_nothing_is_told_together() -> None:

@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 
 from headstart import classifier as module
-from headstart.classifier import Classifier, Predictions, load
+from headstart.classifier import Classifier, load
 from headstart.data.read import decode, read_header
 from headstart.errors import BadImage, ResourceError, UnknownName, UsageError
 from headstart.files import read_json
+from headstart.prediction import Predictions
 from headstart.training import device
 from headstart.training.device import InferencePath
 from headstart.training.task import SingleLabel

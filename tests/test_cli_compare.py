@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from comparisons import FakeFit
-from headstart import cli_compare, comparing, fitting, lineup
+from comparisons import FakeFit, fake_fits
+from headstart import cli_compare, comparing
 from headstart.cli_compare import parse_list
 from headstart.errors import ResourceError
 
@@ -16,14 +16,7 @@ from headstart.errors import ResourceError
 @pytest.fixture
 def fake(monkeypatch) -> FakeFit:
     """A fit that takes no time."""
-    made = FakeFit()
-    monkeypatch.setattr(fitting, "fit", made)
-
-    class Network:
-        stages = ("a", "b")
-
-    monkeypatch.setattr(lineup, "create_backbone", lambda options: Network())
-    return made
+    return fake_fits(monkeypatch)
 
 
 def test_compare_prints_table_verdicts_and_at_last_the_page(command, fake, photos, tmp_path):
@@ -85,6 +78,31 @@ def test_noncommercial_weights_can_be_allowed(command, fake, photos, tmp_path):
     ask = ("--strategies", "fine-tune", "--seeds", 1, "--out", tmp_path / "c")
     assert command("compare", photos, *ask, "--allow-noncommercial").code == 0
     assert fake.calls[0]["allow_noncommercial"] is True
+
+
+def test_a_study_can_allow_noncommercial_weights(command, fake, photos, tmp_path):
+    ask = ("--seeds", 1, "--out", tmp_path / "s", "--limit", 40, "--epochs", 1)
+    assert command("study", "extract-or-tune", photos, *ask, "--allow-noncommercial").code == 0
+    assert {call["allow_noncommercial"] for call in fake.calls} == {True}
+
+
+def test_networks_of_two_zoos_are_compared(command, photos, tmp_path):
+    """No weights are needed where everything is trained from scratch."""
+    networks = ["torchvision:squeezenet1_1", "timm:test_vit"]
+    result = command(
+        *("compare", photos, "--backbones", ",".join(networks), "--strategies", "scratch"),
+        *("--seeds", 1, "--epochs", 1, "--size", 64, "--out", tmp_path / "c", "--json"),
+    )
+    assert result.code == 0, result.err
+    rows = result.document["rows"]
+    assert [row["backbone"] for row in rows] == networks
+    assert all(row["failed"] is None and row["accuracy"]["n"] > 0 for row in rows)
+    assert rows[0]["total"] > 2 * rows[1]["total"]
+    assert len(result.document["pairs"]) == 1
+    for row in rows:
+        described = json.loads((tmp_path / "c" / row["run"] / "report.json").read_text())
+        assert described["backbone"]["name"].startswith(row["backbone"])
+        assert described["backbone"]["weights"] == "random, seed 0"
 
 
 def test_a_failed_run_is_told_and_the_rest_stands(command, fake, photos, tmp_path):

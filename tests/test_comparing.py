@@ -9,8 +9,7 @@ import pytest
 import headstart
 from audit import watched
 from commands import tree
-from comparisons import FakeFit
-from headstart import fitting, lineup
+from comparisons import FakeFit, fake_fits
 from headstart.comparing import STRATEGIES, compare
 from headstart.comparison import Comparison, read_comparison
 from headstart.errors import DataError, ModelError, ResourceError, UnknownName, UsageError
@@ -23,14 +22,7 @@ FILES = {"comparison.json", "comparison.csv", "comparison.html", "spec.json"}
 @pytest.fixture
 def fake(monkeypatch) -> FakeFit:
     """A fit that takes no time."""
-    made = FakeFit()
-    monkeypatch.setattr(fitting, "fit", made)
-
-    class Network:
-        stages = ("a", "b")
-
-    monkeypatch.setattr(lineup, "create_backbone", lambda options: Network())
-    return made
+    return fake_fits(monkeypatch)
 
 
 def test_every_combination_is_fitted_on_one_split(fake, photos, tmp_path):

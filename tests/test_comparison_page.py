@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from comparisons import SKILLS, comparison
-from headstart.comparison_page import accuracy_time_figure, render_comparison, spoken_seconds
+from headstart import png
+from headstart.comparison_page import accuracy_time_figure, render_comparison
 
 VOID = {"meta", "link", "img", "br"}
 
@@ -122,17 +123,20 @@ def test_the_figure_is_a_picture_with_points_in_both_colours(crowded, tmp_path):
         assert np.sum(np.abs(pixels - colour).max(axis=1) < 8) > 50
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (3.44, "3.4\N{NO-BREAK SPACE}s"),
-        (99.94, "99.9\N{NO-BREAK SPACE}s"),
-        (125, "2 min 5 s"),
-        (4810, "1 h 20 min"),
-    ],
-)
-def test_durations_are_told_as_people_do(value, text):
-    assert spoken_seconds(value) == text
+@pytest.mark.parametrize("skills", [{"$ⷱ": (0.9, 1.0, 1)}, {"ⷱ": (0.9, 1.0, 1)}])
+def test_a_name_that_no_font_has_is_no_error(skills, tmp_path):
+    accuracy_time_figure(comparison(skills, seeds=1), tmp_path / "a.png")
+    assert (tmp_path / "a.png").is_file()
+
+
+def test_names_are_drawn_in_the_fonts_of_every_figure(tmp_path, monkeypatch):
+    drawn = []
+    for fallbacks in ((), ("STIXGeneral",)):
+        monkeypatch.setattr(png, "FALLBACKS", fallbacks)
+        skills = {"\u1d8a": (0.6, 1.0, 1), "b": (0.9, 5.0, 1)}  # a letter DejaVu Sans lacks
+        accuracy_time_figure(comparison(skills, seeds=1), tmp_path / "a.png")
+        drawn.append((tmp_path / "a.png").read_bytes())
+    assert drawn[0] != drawn[1]
 
 
 @pytest.mark.parametrize(

@@ -443,7 +443,7 @@ def test_t4_a_run_folder_that_cannot_be_written_fails_before_any_feature(
     def never(*_, **__):
         raise AssertionError("features were computed")
 
-    monkeypatch.setattr("headstart.fitting.extract", never)
+    monkeypatch.setattr("headstart.images.extract", never)
     file = tmp_path / "file"
     file.write_text("a file, not a folder")
     message = command("fit", photos, *tiny, "--out", file / "run").refusal(5)
@@ -460,7 +460,7 @@ def test_t4_a_read_only_folder_fails_before_any_feature(
     cache = tmp_path / "cache"
     monkeypatch.setenv("HEADSTART_CACHE", str(cache))
     command("fit", photos, *tiny, "--dry-run")  # whatever root has still to import
-    monkeypatch.setattr("headstart.fitting.extract", never)
+    monkeypatch.setattr("headstart.images.extract", never)
     locked, closed = tmp_path / "locked", tmp_path / "closed"
     for folder, mode in ((locked, 0o555), (closed, 0o700 if os.geteuid() == 0 else 0o000)):
         folder.mkdir(mode=mode)
@@ -484,7 +484,7 @@ def test_t4_a_read_only_folder_fails_before_any_feature(
 def test_t4_a_run_folder_that_vanishes_is_never_a_silent_loss(
     command, photos, tiny, tmp_path, monkeypatch
 ):
-    from headstart import fitting
+    from headstart import images
 
     out = tmp_path / "run"
 
@@ -492,8 +492,8 @@ def test_t4_a_run_folder_that_vanishes_is_never_a_silent_loss(
         shutil.rmtree(out)
         return extract(*arguments, **options)
 
-    extract = fitting.extract
-    monkeypatch.setattr(fitting, "extract", vanishing)
+    extract = images.extract
+    monkeypatch.setattr(images, "extract", vanishing)
     message = command("fit", photos, *tiny, "--out", out).refusal(5)
     assert str(out / "log.jsonl") in message
     assert not (out / "report.json").exists()
@@ -558,6 +558,7 @@ def test_t13_weights_not_cached_and_no_network_is_exit_6_at_once(photos, tmp_pat
     text = "\n".join(message)
     assert "timm:resnet50.a1_in1k" in text
     assert str(tmp_path / "hub") in text
+    assert "headstart models fetch timm:resnet50.a1_in1k" in text
     assert "hf download timm/resnet50.a1_in1k" in text
     assert "--weights FILE" in text
     assert not (tmp_path / "run").exists()

@@ -20,6 +20,7 @@ from headstart.errors import DataError, GateMissed, UsageError
 from headstart.options import Options
 from headstart.training import features
 from headstart.training.engine import Engine
+from headstart.training.gradients import Gradients
 from pictures import picture, write_photos
 
 
@@ -431,7 +432,7 @@ def findings_of(run: Path, kind: str) -> list[dict]:
 
 
 def test_t9_want_of_memory_is_said_once_a_halving_and_in_the_report(tune, monkeypatch):
-    whole = Engine._loss
+    whole = Gradients.loss
 
     def loss(self, values, labels):
         if len(values) > 3:
@@ -440,7 +441,7 @@ def test_t9_want_of_memory_is_said_once_a_halving_and_in_the_report(tune, monkey
 
     held = {"batch_size": 8, "train": {"batch_norm": "hold"}}  # statistics are of what is computed
     plain = tune("plain", **held)
-    monkeypatch.setattr(Engine, "_loss", loss)
+    monkeypatch.setattr(Gradients, "loss", loss)
     events = []
     fitted = tune("short", listener=events.append, **held)
     told = [(event["parts"], event["images"]) for event in events if event["event"] == "memory"]
@@ -464,13 +465,13 @@ def test_t10_a_huge_rate_ends_with_a_finding_and_a_model_that_works(tune, strate
 
 
 def test_t10_a_number_that_is_none_names_the_files_of_its_step(tune, monkeypatch):
-    whole, calls = Engine._loss, []
+    whole, calls = Gradients.loss, []
 
     def loss(self, values, labels):
         calls.append(len(values))
         return whole(self, values, labels) * (math.nan if len(calls) == 5 else 1)
 
-    monkeypatch.setattr(Engine, "_loss", loss)
+    monkeypatch.setattr(Gradients, "loss", loss)
     events = []
     fitted = tune(batch_size=8, epochs=4, listener=events.append)
     (finding,) = findings_of(fitted.folder, "not-finite")

@@ -26,33 +26,49 @@ TESTS = ROOT / "tests"
 TIERS = (
     ("errors",),
     ("files",),
+    ("intervals", "store"),  # neither of the other
     ("cache", "inputspec", "log", "memory", "metrics"),  # none of each other
     ("backbones", "data", "strategy"),  # none of each other; a package, its own modules
     ("options", "training"),  # neither of the other; a package, its own modules
     (  # each other, not in circles
-        *("bundle", "card", "classifier", "embedding", "evaluation", "figures", "fitting"),
-        *("adjust", "judging", "labelled", "phases"),
+        *(
+            "bundle",
+            "card",
+            "catalogue",
+            "classifier",
+            "embedding",
+            "evaluation",
+            "figures",
+            "fitting",
+        ),
+        *("adjust", "checkpointing", "clock", "difference", "feeding", "images", "judging"),
+        *("labelled", "machine", "phases", "plan_text", "prediction", "resuming", "sizing"),
         *("matrix", "outcome", "page", "plan", "report", "run", "sklearn"),
         *("comparing", "comparison", "comparison_page", "lineup", "scatter", "significance"),
         *("study", "study_text", "verdict"),
-        *("curves", "panels", "scales", "training_text"),
+        *("curves", "markup", "panels", "png", "scales", "training_text"),
     ),
-    ("__main__", "cli", "cli_compare", "console"),  # each other, not in circles
+    (  # each other, not in circles
+        *("__main__", "cli", "cli_cache", "cli_compare", "cli_fit", "cli_models"),
+        *("cli_options", "cli_predict", "cli_values"),
+        "console",
+    ),
 )
 SOCIABLE = TIERS[-2:]
 
 # Modules that never load torch, themselves or through what they import.
 LIGHT = (
     *("cache", "console", "errors", "figures", "files", "inputspec", "log", "matrix"),
-    *("memory", "metrics", "options", "page", "report", "run", "data", "strategy"),
-    *("curves", "panels", "scales", "training_text"),
+    *("intervals", "memory", "metrics", "options", "page", "report", "run", "store"),
+    *("clock", "data", "difference", "prediction", "strategy"),
+    *("curves", "markup", "panels", "png", "scales", "training_text"),
 )
-HEAVY = ("torch", "numpy", "timm", "sklearn", "PIL")
+HEAVY = ("torch", "numpy", "timm", "keras", "sklearn", "PIL")
 
 # Tests that are not those of one module, and the folder of those that go through many.
 ACROSS = {
     *("test_docs", "test_faults", "test_golden", "test_golden_training", "test_house"),
-    *("test_real_data", "test_resume"),
+    *("test_own_weights", "test_real_data", "test_resume"),
 }
 CONTRACTS = TESTS / "contracts"
 # Modules of plain data, with nothing in them to test.

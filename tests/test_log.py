@@ -76,6 +76,22 @@ def test_a_log_goes_on_behind_the_last_whole_line(tmp_path, tail):
     assert events(path) == ["one", "two", "early", "late"]
 
 
+def test_the_seconds_go_on_from_those_of_the_sessions_before(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("headstart.log.time.monotonic", lambda: now[0])
+    heard = []
+    log = Log(heard.append)
+    now[0] += 1.5
+    log.emit("early")
+    log.continue_in(tmp_path / "log.jsonl", earlier=60.0)
+    now[0] += 2.0
+    log.emit("late")
+    kept = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [event["seconds"] for event in kept] == [61.5, 63.5]
+    # What was told before it was known that there are sessions before stays as it was told.
+    assert [event["seconds"] for event in heard] == [1.5, 63.5]
+
+
 @pytest.mark.parametrize("content", [None, "", '{"event": "unfin'])
 def test_a_log_without_a_whole_line_goes_on_from_nothing(tmp_path, content):
     path = tmp_path / "log.jsonl"

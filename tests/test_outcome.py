@@ -138,8 +138,17 @@ def test_changes_that_were_accepted_are_a_finding(outcome):
     changed = ("data.n: was 71, is now 72", "data.digest: was a, is now b")
     (finding,) = replace(outcome, changed=changed).report("mine", TIMINGS, "").findings
     assert (finding["kind"], finding["severity"]) == ("forced", "warning")
+    assert finding["hint"]
     for line in changed:
         assert line in finding["message"]
+
+
+def test_a_run_that_was_begun_again_is_told_as_that(outcome):
+    anew = replace(outcome, changed=("data.n: was 71, is now 72",), anew=True)
+    (finding,) = anew.report("mine", TIMINGS, "").findings
+    assert (finding["kind"], finding["severity"]) == ("forced", "note")
+    assert "it began again with the data as they are now: data.n: was 71" in finding["message"]
+    assert "although" not in finding["message"]
 
 
 TRAINED = {"phase": 2, "kind": "train", "stopped": None, "parts": 1, "images_at_once": 32,

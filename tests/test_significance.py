@@ -9,7 +9,7 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from headstart.metrics import wilson
+from headstart.intervals import wilson
 from headstart.significance import holm, mcnemar, mean_accuracy, paired_bootstrap
 
 

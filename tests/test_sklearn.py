@@ -101,6 +101,23 @@ def test_a_pipeline_ends_in_any_classifier():
     assert clone(pipeline).get_params()["imagefeatures__precision"] == "fp32"
 
 
+def test_features_are_those_of_the_users_weights(tiny, tiny_run):
+    own = {"weights": tiny[3], "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.2, 0.2), "size": 64}
+    made = clone(ImageFeatures("timm:test_resnet", **own, **FAST)).fit(IMAGES)
+    spec = made.backbone_.input_spec
+    assert (spec.height, spec.mean) == (64, (127.5, 102.0, 76.5))
+    one = ImageFeatures("timm:test_resnet", **own | {"mean": [0.5], "std": [0.2]}, **FAST)
+    assert one.fit(IMAGES).backbone_.input_spec.mean == (127.5, 127.5, 127.5)
+    assert "tiny.safetensors" in made.backbone_.weights
+    earlier = ImageFeatures(weights=tiny_run, **FAST).fit(IMAGES)
+    assert earlier.backbone_.full_name == "timm:test_resnet"
+    assert earlier.backbone_.digest() == made.backbone_.digest()
+    usual = ImageFeatures("timm:test_resnet", weights=tiny[3], size=64, **FAST).fit(IMAGES)
+    rows = usual.transform(IMAGES)
+    assert np.array_equal(earlier.transform(IMAGES), rows)
+    assert not np.allclose(made.transform(IMAGES), rows)
+
+
 def test_a_transformer_must_be_fitted_first():
     with pytest.raises(NotFittedError):
         ImageFeatures().transform(IMAGES)

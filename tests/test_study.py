@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from comparisons import FakeFit
-from headstart import fitting, lineup
+from comparisons import FakeFit, fake_fits
 from headstart.errors import ModelError, UnknownName
 from headstart.strategy.phase import Train
 from headstart.study import run_study, studies, val_curve
@@ -21,7 +20,7 @@ def epoch(seconds: float, accuracy: float | None) -> dict[str, object]:
 @pytest.fixture
 def fake(monkeypatch) -> FakeFit:
     """A fit that takes no time, and whose logs say how it went on val."""
-    made = FakeFit()
+    made = fake_fits(monkeypatch)
     made.log = {
         "scratch": [epoch(5.0, 0.3), epoch(9.0, 0.6), epoch(13.0, 0.55)],
         "scratch:small-cnn": [epoch(2.0, 0.4), epoch(3.0, 0.59)],
@@ -37,12 +36,6 @@ def fake(monkeypatch) -> FakeFit:
         "fine-tune": [epoch(4.0, 0.5), epoch(8.0, 0.6)],
         "gradual": [epoch(1.0, 0.7)],
     }
-    monkeypatch.setattr(fitting, "fit", made)
-
-    class Network:
-        stages = ("a", "b")
-
-    monkeypatch.setattr(lineup, "create_backbone", lambda options: Network())
     return made
 
 
@@ -121,5 +114,6 @@ def test_epochs_without_val_are_left_out_of_the_curve(tmp_path):
 def test_another_log_is_refused(tmp_path, text):
     if text is not None:
         (tmp_path / "log.jsonl").write_text(text)
-    with pytest.raises(ModelError, match="log"):
+    with pytest.raises(ModelError, match="log") as told:
         val_curve(tmp_path)
+    assert str(told.value.hint).startswith(f"Remove {tmp_path} and give the same command")

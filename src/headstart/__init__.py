@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headstart.cache import Cache
-    from headstart.classifier import Classifier, Prediction, Predictions, load
+    from headstart.catalogue import models
+    from headstart.classifier import Classifier, load
     from headstart.comparing import compare
     from headstart.comparison import Comparison
     from headstart.errors import HeadstartError
     from headstart.evaluation import Scores
-    from headstart.fitting import Fitted, fit, resume
+    from headstart.fitting import Fitted, fit
     from headstart.inputspec import InputSpec
     from headstart.labelled import dataset
     from headstart.options import Options
+    from headstart.prediction import Prediction, Predictions
     from headstart.report import Report
+    from headstart.resuming import resume
     from headstart.strategy.phase import Phase, Rate, Solve, Train
     from headstart.strategy.strategy import Strategy
     from headstart.training.create import create
@@ -37,8 +40,8 @@ _HOMES = {
     "InputSpec": "inputspec",
     "Options": "options",
     "Phase": "strategy.phase",
-    "Prediction": "classifier",
-    "Predictions": "classifier",
+    "Prediction": "prediction",
+    "Predictions": "prediction",
     "Rate": "strategy.phase",
     "Report": "report",
     "Scores": "evaluation",
@@ -51,8 +54,9 @@ _HOMES = {
     "dataset": "labelled",
     "fit": "fitting",
     "load": "classifier",
+    "models": "catalogue",
     "parameter_groups": "training.optim",
-    "resume": "fitting",
+    "resume": "resuming",
 }
 
 __all__ = [
@@ -79,6 +83,7 @@ __all__ = [
     "dataset",
     "fit",
     "load",
+    "models",
     "parameter_groups",
     "resume",
 ]

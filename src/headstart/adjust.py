@@ -10,8 +10,10 @@ from typing import Any
 from headstart.errors import UnknownName, UsageError
 from headstart.files import digest
 from headstart.options import Options
-from headstart.strategy import presets
-from headstart.strategy.phase import OPTIONAL, Phase, Solve, Train
+from headstart.strategy import names
+from headstart.strategy.patterns import HEAD, Parameter, matcher
+from headstart.strategy.phase import OPTIONAL, WARMING, Phase, Solve, Train
+from headstart.strategy.presets import trained_head
 from headstart.strategy.strategy import Strategy
 from headstart.training.heads import HeadSpec
 
@@ -30,11 +32,11 @@ def chosen_strategy(options: Options, stages: int | None = None) -> Strategy:
 
     Raises:
         UnknownName: There is no such strategy, or no such field of ``Train``.
-        UsageError: An option is for training, and no phase trains; or the strategy augments by a
-            transform that was not given.
+        UsageError: An option would change nothing; or the strategy augments by a transform that
+            was not given.
     """
     given = options.strategy
-    strategy = presets.create(given, stages) if isinstance(given, str) else given
+    strategy = names.create(given, stages) if isinstance(given, str) else given
     strategy = _trained_heads(strategy, options)
     changes = _changes(options)
     trains = [phase for phase in strategy.phases if isinstance(phase.fit, Train)]
@@ -53,6 +55,7 @@ def chosen_strategy(options: Options, stages: int | None = None) -> Strategy:
     strategy = _each_train(strategy, lambda phase, train: _changed(phase, train, options, changes))
     _check_custom(strategy, options)
     _check_views(strategy, options)
+    _check_settings(strategy, options)
     return strategy
 
 
@@ -85,6 +88,33 @@ def _check_views(strategy: Strategy, options: Options) -> None:
         )
 
 
+def _check_settings(strategy: Strategy, options: Options) -> None:
+    """Refuse settings of training that no phase makes anything of."""
+    phases = [(phase, phase.fit) for phase in strategy.phases if isinstance(phase.fit, Train)]
+    if "warmup" in options.train and not any(fit.schedule in WARMING for _, fit in phases):
+        raise UsageError(
+            f"No phase of {strategy.name} has a schedule that warms up, so warmup would change "
+            "nothing.",
+            field="train",
+            hint=f"Add --train schedule=X, X being one of {', '.join(WARMING)}; or leave it away.",
+        )
+    penalties = [name for name in ("l1", "l2") if options.train.get(name)]
+    if penalties and not any(_trains_head(phase) for phase, _ in phases):
+        raise UsageError(
+            f"No phase of {strategy.name} trains the head by steps, so {' and '.join(penalties)}, "
+            "which weigh the head, would change nothing.",
+            field="train",
+            hint="Give the head a rate in a phase that trains; or leave them away.",
+        )
+
+
+def _trains_head(phase: Phase) -> bool:
+    """Whether the first pattern that matches the head gives it a rate."""
+    head = Parameter(f"{HEAD}.weight", HEAD, HEAD, "weight", 1)
+    matching = (rate.rate for rate in phase.rates if matcher(rate.pattern, [head])(head))
+    return next(matching, None) is not None
+
+
 def transform_name(options: Options) -> str | None:
     """Return what tells one transform given from Python from another, or None without one.
 
@@ -110,7 +140,7 @@ def _trained_heads(strategy: Strategy, options: Options) -> Strategy:
 
     def trained(phase: Phase) -> Phase:
         solves = isinstance(phase.fit, Solve)
-        return replace(phase, fit=presets.trained_head(epochs)) if solves else phase
+        return replace(phase, fit=trained_head(epochs)) if solves else phase
 
     return replace(strategy, phases=tuple(trained(phase) for phase in strategy.phases))
 

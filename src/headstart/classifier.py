@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,12 +17,13 @@ from headstart import bundle
 from headstart.backbones.base import Backbone
 from headstart.cache import Cache
 from headstart.card import default_card
-from headstart.data.augment import symmetries, symmetry
 from headstart.data.loader import Batch
 from headstart.data.loader import load as load_images
 from headstart.data.read import Failure, Source, source_name
+from headstart.data.symmetry import symmetries, symmetry
 from headstart.errors import BadImage, UsageError
 from headstart.inputspec import InputSpec
+from headstart.prediction import Prediction, Predictions
 from headstart.training.device import (
     Forward,
     InferencePath,
@@ -35,45 +36,11 @@ from headstart.training.task import SingleLabel
 if TYPE_CHECKING:
     from headstart.evaluation import Scores
 
-__all__ = ["Classifier", "Prediction", "Predictions", "load"]
+__all__ = ["Classifier", "load"]
 
 Progress = Callable[[int, int], None]
 Images = Source | Iterable[Source] | npt.NDArray[np.uint8]
 _KINDS = (str, Path, Image.Image, np.ndarray)
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What the classifier says of one image.
-
-    Attributes:
-        path: The file, or a description of an image in memory.
-        label: The most probable class.
-        probability: Its probability.
-        probabilities: The probability of every class, in the order of the classes.
-    """
-
-    path: str
-    label: str
-    probability: float
-    probabilities: dict[str, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the object of the commands' JSON."""
-        return {
-            "path": self.path,
-            "label": self.label,
-            "probability": self.probability,
-            "probabilities": self.probabilities,
-        }
-
-
-class Predictions(list[Prediction]):
-    """Predictions in the order of the images, and the images that could not be read."""
-
-    def __init__(self, items: Sequence[Prediction], failed: Sequence[Failure] = ()) -> None:
-        super().__init__(items)
-        self.failed = tuple(failed)
 
 
 class Classifier:
@@ -317,5 +284,6 @@ def _sources(images: Images) -> list[Source]:
         raise UsageError(
             f"An image must be a path, a PIL image or a uint8 array, not {other.__name__}.",
             field="images",
+            hint="Turn a tensor into an array (H, W, 3): tensor.permute(1, 2, 0).numpy().",
         )
     return sources

@@ -11,7 +11,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headstart import console
-from headstart.options import DEFAULT_BACKBONE, parse_numbers, parse_share
+from headstart.cli_options import (
+    Augment,
+    BatchSize,
+    ClassWeights,
+    Data,
+    Debug,
+    Device,
+    Json,
+    Limit,
+    LimitPerClass,
+    MaxBad,
+    Noncommercial,
+    Precision,
+    Resize,
+    Size,
+)
+from headstart.cli_values import parse_numbers, parse_share
+from headstart.options import DEFAULT_BACKBONE
 
 if TYPE_CHECKING:
     from headstart.comparison import Comparison
@@ -20,34 +37,14 @@ __all__ = ["add_commands", "parse_list"]
 
 STRATEGIES = "feature-extraction,probe-then-fine-tune,last-blocks:2"  # as in comparing
 
-Data = Annotated[
-    str, typer.Argument(metavar="DATA", help="A folder of class folders, or a name such as elpv.")
-]
 Backbones = Annotated[str, typer.Option(help="Networks as zoo:name, with commas between.")]
 Seeds = Annotated[int, typer.Option(help="Run everything with so many seeds, from 0 on.")]
 Out = Annotated[Path | None, typer.Option(help="The folder for runs, table, figure and page.")]
 Epochs = Annotated[int | None, typer.Option(help="Epochs of every phase that trains.")]
 Rate = Annotated[float | None, typer.Option(help="The highest learning rate of every strategy.")]
 Head = Annotated[str, typer.Option(help="linear, linear,dropout=0.2 or mlp:256,dropout=0.5/0.3.")]
-Augment = Annotated[str | None, typer.Option(help="none, light, standard, strong or shear-zoom.")]
-Size = Annotated[int | None, typer.Option(help="Side of the network's input in pixels.")]
-Resize = Annotated[str | None, typer.Option(help="crop, squash or pad; default: the network's.")]
 Split = Annotated[str | None, typer.Option(help="Shares of train, val, test.")]
 SplitSeed = Annotated[int, typer.Option(help="Decides the split, which all runs share.")]
-Limit = Annotated[int | None, typer.Option(help="Train on N images at most.")]
-LimitPerClass = Annotated[int | None, typer.Option(help="Train on N images a class at most.")]
-Weights = Annotated[str, typer.Option(help="none; balanced gives rare classes more weight.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16.")]
-BatchSize = Annotated[int | None, typer.Option(help="Images a step and a forward pass.")]
-MaxBad = Annotated[
-    str, typer.Option(help="Share of unreadable images above which the data is refused.")
-]
-Noncommercial = Annotated[
-    bool, typer.Option("--allow-noncommercial", help="Take weights of a non-commercial licence.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -74,14 +71,14 @@ def compare(
     split_seed: SplitSeed = 0,
     limit: Limit = None,
     limit_per_class: LimitPerClass = None,
-    class_weights: Weights = "none",
+    class_weights: ClassWeights = "none",
     device: Device = "auto",
     precision: Precision = "auto",
     batch_size: BatchSize = None,
     max_bad: MaxBad = "1%",
     allow_noncommercial: Noncommercial = False,
     as_json: Json = False,
-    debug: Debug = False,  # noqa: ARG001  read where errors are shown
+    debug: Debug = False,
 ) -> None:
     """Fit every strategy on every backbone with every seed, on one split, and compare them."""
     options: dict[str, Any] = {
@@ -136,8 +133,9 @@ def study(
     device: Device = "auto",
     precision: Precision = "auto",
     max_bad: MaxBad = "1%",
+    allow_noncommercial: Noncommercial = False,
     as_json: Json = False,
-    debug: Debug = False,  # noqa: ARG001  read where errors are shown
+    debug: Debug = False,
 ) -> None:
     """Run a prepared comparison, with its question and answer; list shows them all."""
     from headstart.errors import UsageError
@@ -174,6 +172,7 @@ def study(
             device=device,
             precision=precision,
             max_bad=parse_share("max-bad", max_bad),
+            allow_noncommercial=allow_noncommercial,
             **{name: value for name, value in given.items() if value is not None},
         )
     if as_json:

@@ -6,21 +6,20 @@ are and never interpreted.
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.comparison import Comparison
-from headstart.files import write_bytes
+from headstart.markup import render
+from headstart.png import name_style, save_png
 from headstart.report import printable
 from headstart.scatter import Dot, Scatter, draw_scatter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["accuracy_time_figure", "render_comparison", "spoken_seconds"]
+__all__ = ["accuracy_time_figure", "render_comparison"]
 
 _NARROW, _LOW = 340, 400  # pixels: the drawing on a phone
 _FIGURE = (760, 440)
@@ -28,32 +27,20 @@ _KEY_LINE = 20  # pixels: a line of the key, where numbers stand for names
 _DPI = 200
 _SCREEN = 96  # pixels of the drawing to an inch
 _RIGHT, _WRONG, _MUTED, _LINE = "#17508f", "#9c4307", "#5a626b", "#e0e0dc"  # as in report.css
-_PLAIN: dict[str, Any] = {"parse_math": False}  # a dollar sign starts no formula
 
 
 def render_comparison(comparison: Comparison) -> str:
     """Return the page as HTML that can be encoded as UTF-8."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("headstart"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "facts": _facts,
-        "number": lambda value: f"{value:,}",
-        "parameters": _parameters,
-        "percent": _percent,
-        "points": lambda value: f"{100 * value:.1f}".replace("-", "−"),
-        "seconds": spoken_seconds,
-    }
     lows = [group.accuracy.low or 0.0 for group in comparison.summary]
     least, most = _reach(comparison)
     wide, narrow = draw_scatter(comparison), draw_scatter(comparison, _NARROW, _LOW)
-    page = environment.get_template("comparison.html.j2").render(
+    return render(
+        "comparison.html.j2",
+        "comparison.json",
+        {
+            "parameters": _parameters,
+            "points": lambda value: f"{100 * value:.1f}".replace("-", "−"),
+        },
         it=comparison,
         wide=wide,
         narrow=narrow,
@@ -64,7 +51,6 @@ def render_comparison(comparison: Comparison) -> str:
         failed=[row for row in comparison.rows if row.failed is not None],
         n_test=comparison.summary[0].accuracy.n,
     )
-    return printable(page)
 
 
 def accuracy_time_figure(comparison: Comparison, path: Path) -> None:
@@ -73,35 +59,22 @@ def accuracy_time_figure(comparison: Comparison, path: Path) -> None:
 
     drawing = draw_scatter(comparison, *_FIGURE)
     names = [group.label for group in comparison.by_val] if drawing.numbered else []
+    naming = name_style()
     height = drawing.height + _KEY_LINE * len(names)
     figure = Figure(figsize=(drawing.width / _SCREEN, height / _SCREEN), dpi=_DPI)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, drawing.width), ylim=(height, 0), frame_on=False)
     axes.set_axis_off()
     _draw_grid(axes, drawing)
     for dot in drawing.dots:
-        _draw_dot(axes, dot)
+        _draw_dot(axes, dot, naming)
     for number, name in enumerate(names, start=1):
         place = (drawing.left, drawing.height + _KEY_LINE * (number - 0.5))
-        axes.text(*place, f"{number}  {printable(name)}", va="center", fontsize=8.5, **_PLAIN)
-    content = io.BytesIO()
-    with warnings.catch_warnings():
-        # A script that no font here has is drawn as boxes; the page shows it.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(content, format="png", metadata={"Software": None})
-    write_bytes(path, content.getvalue())
-
-
-def spoken_seconds(value: float) -> str:
-    """Return a duration as people say it: ``3.4 s``, ``2 min 5 s``, ``1 h 20 min``."""
-    if value < 99.95:
-        return f"{value:.1f}\N{NO-BREAK SPACE}s"
-    minutes, seconds = divmod(round(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+        axes.text(*place, f"{number}  {printable(name)}", va="center", fontsize=8.5, **naming)
+    save_png(figure, path)
 
 
 def _draw_grid(axes: Axes, drawing: Scatter) -> None:
-    text: dict[str, Any] = {"color": _MUTED, "fontsize": 8.5, **_PLAIN}
+    text: dict[str, Any] = {"color": _MUTED, "fontsize": 8.5}
     for tick in drawing.shares:
         axes.plot([drawing.left, drawing.right], [tick.at] * 2, color=_LINE, linewidth=0.8)
         axes.text(drawing.left - 8, tick.at, tick.text, ha="right", va="center", **text)
@@ -114,7 +87,7 @@ def _draw_grid(axes: Axes, drawing: Scatter) -> None:
     axes.text(4, drawing.height - 4, "accuracy on test, 95 % interval", va="bottom", **text)
 
 
-def _draw_dot(axes: Axes, dot: Dot) -> None:
+def _draw_dot(axes: Axes, dot: Dot, naming: Mapping[str, Any]) -> None:
     colour = _WRONG if dot.chosen else _RIGHT
     axes.plot([dot.x, dot.x], [dot.high, dot.low], color=colour, linewidth=1.2, alpha=0.55)
     for end in (dot.high, dot.low):
@@ -125,7 +98,7 @@ def _draw_dot(axes: Axes, dot: Dot) -> None:
         axes.plot([dot.x, label.lead[0]], [dot.y, label.lead[1]], color=_MUTED, linewidth=0.5)
     weight = "bold" if dot.chosen else "normal"
     style: dict[str, Any] = {"va": "center_baseline", "fontsize": 8.5, "fontweight": weight}
-    axes.text(label.x, label.y, label.text, **style, **_PLAIN)
+    axes.text(label.x, label.y, label.text, **style, **naming)
 
 
 def _reach(comparison: Comparison) -> tuple[float, float]:
@@ -143,18 +116,3 @@ def _parameters(value: int | None) -> str:
         if value >= 9.995 * size or (unit == "M" and value >= 0.9995 * size):
             return f"{value / size:.3g}\N{NO-BREAK SPACE}{unit}"
     return f"{value:,}"
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
-
-
-def _facts(value: Any) -> str:
-    """Return a JSON value in words."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key.replace('_', ' ')} {_facts(part)}" for key, part in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_facts, value)) or "none"
-    if isinstance(value, str) and len(value) == 64 and value.isalnum():
-        return f"{value[:12]}…"  # a digest; the whole of it is in comparison.json
-    return "–" if value is None else str(value)

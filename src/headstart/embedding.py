@@ -82,6 +82,7 @@ def create_backbone(options: Options, *, random: int | None = None) -> Backbone:
         size=options.size,
         allow_noncommercial=options.allow_noncommercial,
         random=random,
+        allow_partial=options.allow_partial,
     )
     if options.resize is None:
         return backbone

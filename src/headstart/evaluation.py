@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from headstart.cache import Cache
-from headstart.data.augment import symmetries
 from headstart.data.check import check, judge_failures
 from headstart.data.items import Item
 from headstart.data.read import Failure
 from headstart.data.sources import open_dataset
+from headstart.data.symmetry import symmetries
 from headstart.errors import DataError
 from headstart.memory import FileMemory
 from headstart.metrics import Evaluation

@@ -7,7 +7,6 @@ global state. Names are drawn as they are: a dollar sign starts no formula.
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headstart.curves import Curves, Line, Point, read_curves
-from headstart.files import write_bytes
 from headstart.matrix import Cell, Matrix, draw_matrix
 from headstart.panels import stretch_labels, thinned, tone
+from headstart.png import font_families, name_style, save_png
 from headstart.report import Mistake, Report, printable, shortened
 from headstart.scales import Scale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from PIL.Image import Image
 
 __all__ = ["RATE_COLOURS", "confusion_figure", "curves_figure", "mistakes_figure"]
@@ -40,17 +38,6 @@ _TITLES = {"loss": "loss", "accuracy": "val accuracy", "rate": "learning rate"}
 _WIDE, _HIGH = 7.6, 2.0  # inches: a plot with its margins
 _COLUMNS = 6
 _TILE, _PICTURE, _CAPTION = 220, 204, 96  # pixels: a mistake's width, its picture, the text below
-# Names in scripts that matplotlib's own font lacks are drawn with the first of these that is here.
-_FALLBACKS = (
-    "Noto Sans CJK SC",
-    "Noto Sans CJK JP",
-    "PingFang SC",
-    "Hiragino Sans",
-    "Microsoft YaHei",
-    "Arial Unicode MS",
-    "Noto Sans Arabic",
-    "Noto Sans Devanagari",
-)
 
 
 def confusion_figure(report: Report, path: Path) -> None:
@@ -63,7 +50,7 @@ def confusion_figure(report: Report, path: Path) -> None:
     figure = Figure(figsize=(side + 2.2, side + 1.6), dpi=_DPI, layout="tight")
     axes = figure.add_subplot(aspect="equal", xlim=(-0.5, n - 0.5), ylim=(n - 0.5, -0.5))
     _draw_cells(axes, matrix.cells)
-    style: dict[str, Any] = {"parse_math": False, "fontfamily": _families(), "fontsize": 8}
+    style: dict[str, Any] = {**name_style(), "fontsize": 8}
     if matrix.numbered:
         between = np.arange(n - 1) + 0.5
         axes.hlines(between, -0.5, n - 0.5, color=_LINE, linewidth=0.6, zorder=0)
@@ -83,7 +70,7 @@ def confusion_figure(report: Report, path: Path) -> None:
     axes.set_ylabel("true")
     axes.tick_params(length=0)
     axes.spines[:].set_color(_LINE)
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def mistakes_figure(mistakes: Sequence[Mistake], path: Path) -> None:
@@ -97,7 +84,7 @@ def mistakes_figure(mistakes: Sequence[Mistake], path: Path) -> None:
     if not mistakes:
         figure.text(0.5, 0.5, "No mistake on test", ha="center", va="center")
     sheet = Image.new("RGB", (width, height), "white")
-    style: dict[str, Any] = {"parse_math": False, "fontfamily": _families(), "fontsize": 6.5}
+    style: dict[str, Any] = {**name_style(), "fontsize": 6.5}
     for index, mistake in enumerate(mistakes):
         row, column = divmod(index, _COLUMNS)
         left = column * _TILE + (_TILE - _PICTURE) // 2
@@ -114,7 +101,7 @@ def mistakes_figure(mistakes: Sequence[Mistake], path: Path) -> None:
             x, y = left / width, 1 - (bottom + 4 + 20 * number) / height
             figure.text(x, y, printable(line), va="top", color=colour, **style)
     figure.figimage(np.asarray(sheet), zorder=-1)
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def curves_figure(report: Report, path: Path) -> bool:
@@ -143,7 +130,7 @@ def curves_figure(report: Report, path: Path) -> bool:
         _draw_legend(axes, len(lines))
     _draw_epochs(plots[0], plots[-1], curves)
     figure.align_ylabels()
-    _save(figure, path)
+    save_png(figure, path)
     return True
 
 
@@ -197,7 +184,8 @@ def _draw_legend(axes: Axes, n_lines: int) -> None:
     """Name the lines beside the plot: at most eight, and the ring behind them."""
     handles, names = axes.get_legend_handles_labels()
     chosen = [*thinned(n_lines), *range(n_lines, len(names))]
-    style: dict[str, Any] = {"frameon": False, "fontsize": 7.5, "handlelength": 1.4}
+    style: dict[str, Any] = {"frameon": False, "handlelength": 1.4}
+    style["prop"] = {"family": font_families(), "size": 7.5}
     axes.legend(
         [handles[index] for index in chosen],
         [names[index] for index in chosen],
@@ -244,24 +232,3 @@ def _paste(sheet: Image, jpeg: bytes, left: int, bottom: int) -> None:
     with Image.open(io.BytesIO(jpeg)) as image:
         picture = ImageOps.contain(image.convert("RGB"), (_PICTURE, _PICTURE))
     sheet.paste(picture, (left + (_PICTURE - picture.width) // 2, bottom - picture.height))
-
-
-def _families() -> list[str]:
-    from matplotlib.font_manager import fontManager
-
-    here = {font.name for font in fontManager.ttflist}
-    return ["DejaVu Sans", *(name for name in _FALLBACKS if name in here)]
-
-
-def _save(figure: Figure, path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        # A script that no font here has is drawn as boxes; the page shows it.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        FigureCanvasAgg(figure)  # becomes the figure's canvas
-        figure.savefig(
-            file, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 3}
-        )
-    write_bytes(path, file.getvalue())

@@ -3,46 +3,36 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from headstart.bundle import timm_config
-from headstart.cache import Cache, Rows
+from headstart.cache import Cache
 from headstart.card import model_card
+from headstart.checkpointing import as_begun
 from headstart.classifier import Classifier, load
-from headstart.data.check import judge_failures
-from headstart.data.read import Failure
-from headstart.data.split import Split
-from headstart.errors import DataError, GateMissed, ModelError, ResourceError
+from headstart.clock import Clock
+from headstart.errors import GateMissed, ResourceError
 from headstart.files import write_json, write_text
+from headstart.images import prepare
 from headstart.judging import probabilities
 from headstart.log import Event, Log
+from headstart.machine import require_same_machine
 from headstart.options import Options
 from headstart.outcome import Outcome, agreement, environment, mistakes, prediction_rows
-from headstart.phases import Images, Phases, as_begun, machine
+from headstart.phases import Phases
 from headstart.plan import Plan, make_plan
 from headstart.report import Report
 from headstart.run import Run, read_report
 from headstart.strategy.strategy import Strategy
-from headstart.training.boundary import decode_all
 from headstart.training.checkpoint import Checkpoints, State
-from headstart.training.device import (
-    InferencePath,
-    keep_freed_memory,
-    out_of_memory,
-    pick_device,
-)
-from headstart.training.features import Features, extract
+from headstart.training.device import out_of_memory
 from headstart.training.heads import HeadSpec
 from headstart.training.interrupt import Interruption
 
-__all__ = ["Fitted", "fit", "resume"]
+__all__ = ["Fitted", "Listener", "Walk", "fit", "run_name"]
 
 Listener = Callable[[Event], None]
 
@@ -84,82 +74,21 @@ def fit(
         MissingWeights: The weights are not on this machine and can't be downloaded.
         GateMissed: The finished run is below ``minimum``.
     """
-    walk = _Walk(data, out, Options(**options), Log(listener), cache or Cache(), command)
+    walk = Walk(data, out, Options(**options), Log(listener), cache or Cache(), command)
     return walk.run()
 
 
-def resume(
-    folder: str | Path,
-    *,
-    listener: Listener | None = None,
-    cache: Cache | None = None,
-    force: bool = False,
-) -> Fitted:
-    """Go on with a run where it stopped; on a CPU the result is bit-equal to an uninterrupted run.
+class Walk:
+    """One fit, step by step; every step hands plain values to the next.
 
     Args:
-        folder: The run's folder.
-        listener: Called with each event, as by ``fit``.
-        cache: As for ``fit``.
-        force: Go on although images were changed, added or removed; the report says so.
-
-    Returns:
-        As ``fit``; a finished run is returned as it is.
-
-    Raises:
-        ModelError: The folder holds no run, its data or options have changed, or no checkpoint is
-            whole.
-        ResourceError: Another process is writing the run.
+        data: What ``fit`` was given.
+        out: The run folder, or None to have one named.
+        options: What was asked for.
+        log: Told of everything.
+        cache: Where features are remembered.
+        command: The command to show in the report; by default the Python call.
     """
-    run = Run(Path(folder))
-    known = run.invocation()
-    if run.finished:
-        log = Log(listener)
-        walk = _Walk(
-            known["data"], run.folder, Options.from_dict(known["options"]), log, Cache(), None
-        )
-        return walk.done_already(run)
-    torch.set_num_threads(run.environment()["threads"])
-    options = Options.from_dict(known["options"])
-    walk = _Walk(
-        known["data"], run.folder, options, Log(listener), cache or Cache(), known["command"]
-    )
-    walk.taken_up = run
-    walk.forced = () if force else None
-    return walk.run()
-
-
-def _changed(run: Run, changed: Sequence[str], fatal: Sequence[str]) -> ModelError:
-    shown = "\n  ".join([*changed[:10], *(["…"] if len(changed) > 10 else [])])
-    hint = "Restore it, or fit again into another folder."
-    if not fatal:
-        hint = "Restore the images, fit again into another folder, or go on with --force."
-    return ModelError(
-        f"{run.folder} can't go on: what it was made of has changed.\n  {shown}",
-        field=str(run.folder),
-        hint=hint,
-    )
-
-
-@dataclass
-class _Clock:
-    """Seconds by stage; each mark ends a stage."""
-
-    start: float
-    last: float
-    seconds: dict[str, float]
-
-    def mark(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[f"{stage}_s"] = round(now - self.last, 3)
-        self.last = now
-
-    def timings(self) -> dict[str, float]:
-        return {"total_s": round(time.perf_counter() - self.start, 3), **self.seconds}
-
-
-class _Walk:
-    """One fit, step by step; every step hands plain values to the next."""
 
     def __init__(
         self,
@@ -176,19 +105,21 @@ class _Walk:
         self.log = log
         self.cache = cache
         self.command = command or f"headstart.fit({str(data)!r})"
-        now = time.perf_counter()
-        self.clock = _Clock(now, now, {})
-        self.computed = 0
-        self.taken_up: Run | None = None  # the folder of a run to go on with
-        self.forced: tuple[str, ...] | None = None  # what has changed since, if that is accepted
+        self.clock = Clock("read")
+        self.changed: tuple[str, ...] = ()  # since the run began, and accepted
+        self.anew = False  # whether what has changed was met by beginning again
+
+    def _stage(self, stage: str) -> None:
+        """Begin a stage: on the clock and for whoever listens."""
+        self.clock.begin(stage)
+        self.log.emit("stage", stage=stage)
 
     def run(self) -> Fitted:
+        """Walk from the images to the classifier, or hand out a run that is done already."""
         self.log.emit("stage", stage="read")
         plan = make_plan(
             self.data, self.options, cache=self.cache, progress=self.log.progress("read")
         )
-        if plan.trains:  # a single pass forward gains less than the memory that it would hold
-            keep_freed_memory()
         self.log.emit("plan", lines=plan.lines())
         run = self._open(plan)
         if run.finished:
@@ -206,19 +137,13 @@ class _Walk:
                 self.log.close()
 
     def done_already(self, run: Run) -> Fitted:
+        """Hand out the classifier of a finished run."""
         self.log.emit("done", run=str(run.folder), already=True)
         return self._hand_out(load(run.folder), run, read_report(run.folder))
 
     def _open(self, plan: Plan) -> Run:
-        """Return the run's folder: a new one, or the one that is taken up again."""
-        if self.taken_up is None:
-            return Run.open(self.out, run_name(plan), plan.spec, data=plan.dataset.root)
-        changed = self.taken_up.difference(plan.spec)
-        fatal = [line for line in changed if not line.startswith(("data.", "split."))]
-        if changed and (fatal or self.forced is None):
-            raise _changed(self.taken_up, changed, fatal)
-        self.forced = tuple(changed)
-        return self.taken_up
+        """Return the folder of the run."""
+        return Run.open(self.out, run_name(plan), plan.spec, data=plan.dataset.root)
 
     def _in(self, run: Run, plan: Plan) -> Fitted:
         """Make the run in its folder, or go on with what is there."""
@@ -226,12 +151,11 @@ class _Walk:
         state = self._begin(run, plan, checkpoints)
         if state is not None:
             plan = as_begun(plan, state)
-        self.clock.mark("read")
-        self.log.emit("stage", stage="features")
-        images, features, split, failed = self._prepare(plan)
-        self.clock.mark("features")
+        self._stage("features")
+        prepared = prepare(plan, self.cache, self.log)
+        images, features = prepared.images, prepared.features
 
-        self.log.emit("stage", stage="train")
+        self._stage("train")
         phases = Phases(
             plan,
             images,
@@ -242,11 +166,11 @@ class _Walk:
             interruption=Interruption(),
             save_seconds=60 * self.options.save_minutes,
             features=features if plan.solves else None,
+            clock=self.clock,
         )
         trained = phases.run(state)
-        self.clock.mark("train")
 
-        self.log.emit("stage", stage="evaluate")
+        self._stage("evaluate")
         classifier = Classifier(
             plan.backbone, trained.head, plan.task, trained.path, average=self.options.average
         )
@@ -260,15 +184,16 @@ class _Walk:
             agreed = agreement(trained.features, trained.solved, digests, plain)
         outcome = Outcome(
             plan=plan,
-            split=split,
+            split=prepared.split,
             path=trained.path,
-            computed=self.computed,
+            computed=prepared.computed,
             agreement=agreed,
             trained=trained,
             results=results,
             probabilities=shares,
-            failed=failed,
-            changed=self.forced or (),
+            failed=prepared.failed,
+            changed=self.changed,
+            anew=self.anew,
         )
         run.write_predictions(plan.task.classes, prediction_rows(outcome))
         report = self._write(run, classifier, outcome)
@@ -282,98 +207,36 @@ class _Walk:
         if state is not None:
             require_same_machine(state)
             known = run.invocation()
-            self.forced = (*known.get("changed", ()), *(self.forced or ()))
-            if self.forced:  # the report says so, however often the run is interrupted yet
-                known["changed"] = list(self.forced)
+            self.changed = (*known.get("changed", ()), *self.changed)
+            if self.changed:  # the report says so, however often the run is interrupted yet
+                known["changed"] = list(self.changed)
                 run.write_spec(plan.spec, run.environment(), known)
-            self.log.continue_in(run.folder / "log.jsonl")
-            changed = [f"changed since it began: {line}" for line in self.forced]
+            earlier = state.position.get("timings", {"total_s": 0.0})  # earlier versions kept none
+            self.clock.take_up(earlier)
+            self.log.continue_in(run.folder / "log.jsonl", earlier=earlier["total_s"])
+            changed = [f"changed since it began: {line}" for line in self.changed]
             self.log.emit("resume", phase=state.position["phase"] + 1, notes=[*notes, *changed])
             return state
-        invocation = {
-            "data": self._data_for_later(),
-            "options": self._options_for_later(),
-            "command": self.command,
-        }
-        run.write_spec(plan.spec, environment(), invocation)
+        self.anew = bool(self.changed)
+        run.write_spec(plan.spec, environment(), self._invocation())
         self.log.write_to(run.folder / "log.jsonl")
         return None
 
-    def _data_for_later(self) -> str:
-        """Return what names the data from any folder: a path is made absolute."""
-        path = Path(self.data)
-        return str(path.resolve()) if path.exists() else str(self.data)
+    def _invocation(self) -> dict[str, Any]:
+        """Return what starts the run again from any folder: paths absolute, a strategy's file read.
 
-    def _options_for_later(self) -> dict[str, Any]:
-        """Return the options, files among them read or named from any folder."""
-        document = self.options.to_dict()
+        It is plain JSON.
+        """
+        options, path = self.options.to_dict(), Path(self.data)
         if isinstance(self.options.strategy, str) and self.options.strategy.endswith(".toml"):
-            document["strategy"] = Strategy.from_toml(Path(self.options.strategy)).to_dict()
+            options["strategy"] = Strategy.from_toml(Path(self.options.strategy)).to_dict()
         if self.options.weights is not None:
-            document["weights"] = str(self.options.weights.resolve())
-        return document
-
-    def _prepare(self, plan: Plan) -> tuple[Images, Features, Split, tuple[Failure, ...]]:
-        """Decode every image once: to features, or to pixels where a phase trains."""
-        items = plan.checked.items
-        order = [*plan.split.val, *plan.split.train, *plan.split.test]
-        pixels: Rows | None = None
-        positions = np.arange(len(order))
-        failures: tuple[Failure, ...] = ()
-        if plan.needs_pixels:
-            decoded = decode_all(
-                plan.backbone.input_spec,
-                [items[index].path for index in order],
-                [plan.checked.digests[index] for index in order],
-                self.cache,
-                names=[items[index].name for index in order],
-                progress=self.log.progress("decode"),
-            )
-            pixels, positions, failures = decoded.rows, decoded.positions, decoded.failed
-            self.computed = decoded.computed
-            self._judge(plan, failures)
-        features = self._features(plan, [order[row] for row in positions], pixels)
-        if not plan.needs_pixels:
-            failures, positions = features.failed, features.positions
-            self.computed = features.computed
-            self._judge(plan, failures)
-        split = plan.split.without({order[failure.index] for failure in failures})
-        indices = np.array([order[row] for row in positions], dtype=np.int64)
-        images = Images.of(plan, split, indices, pixels)
-        _require_classes(plan, images)
-        features = replace(features, positions=np.arange(len(features.positions)))
-        return images, features, split, (*plan.checked.failed, *failures)
-
-    def _judge(self, plan: Plan, failures: Sequence[Failure]) -> None:
-        failed = (*plan.checked.failed, *failures)
-        n = len(plan.checked.items) + len(plan.checked.failed)
-        judge_failures(n, failed, self.options.max_bad)
-
-    def _features(self, plan: Plan, order: Sequence[int], pixels: Rows | None) -> Features:
-        """Compute all features, val's first; where no head is solved, only enough for the path."""
-        items = plan.checked.items
-        if not plan.solves:
-            order = order[: plan.path.batch_size]
-        features = extract(
-            plan.backbone,
-            [items[index].path for index in order],
-            [plan.checked.digests[index] for index in order],
-            self.cache,
-            plan.path,
-            names=[items[index].name for index in order],
-            pixels=pixels,
-            decide=self.options.precision == "auto",
-            progress=self.log.progress("features"),
-        )
-        self.log.emit(
-            "features",
-            images=len(features.rows),
-            computed=features.computed,
-            remembered=features.remembered,
-            failed=len(features.failed),
-            path=features.path.to_dict(),
-        )
-        return features
+            options["weights"] = str(self.options.weights.absolute())
+        return {
+            "data": str(path.resolve()) if path.exists() else str(self.data),
+            "options": options,
+            "command": self.command,
+        }
 
     def _write(self, run: Run, classifier: Classifier, outcome: Outcome) -> Report:
         """Write all that is left of the run folder, report.json last."""
@@ -381,7 +244,7 @@ class _Walk:
         from headstart.page import render_html
 
         pictures = mistakes(outcome)
-        self.clock.mark("evaluate")
+        self.clock.begin(None)
         report = outcome.report(run.folder.name, self.clock.timings(), self.command)
         is_linear = HeadSpec.parse(self.options.head).is_linear
         for_timm = is_linear and timm_config(classifier.backbone, classifier.task) is not None
@@ -425,53 +288,9 @@ def run_name(plan: Plan) -> str:
     return f"{plan.dataset.name}-{strategy}-{plan.options.seed}"
 
 
-def require_same_machine(state: State) -> None:
-    """Go on with as many threads as before; refuse another machine, whose numbers would differ.
-
-    Raises:
-        ModelError: The processor, a version or the device is another than the checkpoint's.
-    """
-    document = state.position
-    try:
-        path = InferencePath.from_dict(document["path"])
-        pick_device(path.device)
-        there, here = document["machine"], machine(path)
-        torch.set_num_threads(document["threads"])
-    except (KeyError, TypeError, ResourceError) as error:
-        raise ModelError(
-            f"The checkpoint can't be gone on with here: {error}",
-            field="checkpoints",
-            hint="Resume it on the machine it began on, or fit again with another --out.",
-        ) from error
-    changed = [
-        f"{name} {there.get(name)}, here {here[name]}"
-        for name in here
-        if there.get(name) != here[name]
-    ]
-    if changed:
-        raise ModelError(
-            f"The run would not go on as it began: it has {'; '.join(changed)}.",
-            field="checkpoints",
-            hint="Resume it where it began, or fit again with another --out.",
-        )
-
-
 def _no_memory(error: RuntimeError) -> ResourceError:
     return ResourceError(
         f"There is not enough memory: {str(error).splitlines()[0]}",
         field="batch-size",
         hint="Take a smaller --batch-size, --size or backbone.",
     )
-
-
-def _require_classes(plan: Plan, images: Images) -> None:
-    """Check that what is left after the unreadable images left is enough.
-
-    Raises:
-        DataError: A class has no training image, or test is empty.
-    """
-    learnt = set(images.labels[images.parts["train"]].tolist())
-    gone = [name for label, name in enumerate(plan.task.classes) if label not in learnt]
-    if gone or not len(images.parts["test"]):
-        what = f"no readable training image of {', '.join(gone)}" if gone else "no test image"
-        raise DataError(f"After the unreadable images were left out, there is {what}.")

@@ -9,8 +9,9 @@ import numpy.typing as npt
 import torch
 
 from headstart.classifier import Classifier
-from headstart.data.augment import symmetries, symmetry
-from headstart.phases import Images, Trained
+from headstart.data.symmetry import symmetries, symmetry
+from headstart.images import Images
+from headstart.phases import Trained
 from headstart.plan import Plan
 from headstart.training.device import Forward
 from headstart.training.heads import last_linear

@@ -15,8 +15,8 @@ from headstart.adjust import chosen_strategy
 from headstart.embedding import create_backbone
 from headstart.errors import HeadstartError, UsageError
 from headstart.files import digest
-from headstart.options import Options
-from headstart.strategy import presets
+from headstart.options import DEFAULT_BACKBONE, Options
+from headstart.strategy import names
 from headstart.strategy.phase import Solve, Train
 from headstart.strategy.strategy import Strategy
 
@@ -96,9 +96,18 @@ def make_lineup(
         UsageError: An option can't be used, a name is unknown, or there is nothing to run.
     """
     _check_options(options)
-    if seeds < 1 or not backbones:
-        field, what = ("seeds", seeds) if seeds < 1 else ("backbones", 0)
-        raise UsageError(f"--{field} must be at least 1, not {what}.", field=field)
+    if seeds < 1:
+        raise UsageError(
+            f"--seeds must be at least 1, not {seeds}.",
+            field="seeds",
+            hint="3 are usual: what differs between them is chance.",
+        )
+    if not backbones:
+        raise UsageError(
+            "--backbones must name at least 1 network, not 0.",
+            field="backbones",
+            hint=f"Name them as zoo:name, or leave it out for {DEFAULT_BACKBONE}.",
+        )
     shared = {**options, "split_seed": options.get("split_seed") or 0}
     entries = []
     for strategy, given in _named(strategies):
@@ -145,23 +154,19 @@ def _named(strategies: Sequence[str | Strategy]) -> Iterator[tuple[Strategy, str
     found: dict[Strategy, str | Strategy] = {}
     for given in strategies:
         if isinstance(given, str):
-            found.setdefault(presets.create(given, _stages_in(given)), given)
+            found.setdefault(names.create(given), given)
         else:
             found.setdefault(given, given)
-    names = [safe_name(strategy.name) for strategy in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    called = [safe_name(strategy.name) for strategy in found]
+    twice = sorted({name for name in called if called.count(name) > 1})
     if twice or not found:
         what = f"two are called {', '.join(twice)}" if twice else "there is none"
         raise UsageError(
             f"A comparison needs strategies, each with a name of its own; {what}.",
             field="strategies",
+            hint=f"Known: {', '.join(names.NAMES)}; or the path of a .toml file.",
         )
     yield from found.items()
-
-
-def _stages_in(given: str | Strategy) -> int:
-    """Guess a network's stages while it is not known: as many as the strategy has rates for."""
-    return max(1, given.count("/")) if isinstance(given, str) else 1
 
 
 def _taken(strategy: Strategy, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,7 +186,7 @@ def _check_entries(entries: Sequence[Entry]) -> None:
             continue
         if name not in stages:
             stages[name] = None if entry.strategy.backbone else _stages(entry.options)
-        chosen_strategy(entry.options, stages[name] or _stages_in(entry.options.strategy))
+        chosen_strategy(entry.options, stages[name])
 
 
 def _stages(options: Options) -> int | None:

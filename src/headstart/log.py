@@ -29,7 +29,7 @@ class Log:
     def __init__(self, listener: Callable[[Event], None] | None = None) -> None:
         self._listener = listener
         self._start = time.monotonic()
-        self._early: list[str] | None = []
+        self._early: list[Event] | None = []
         self._path = Path()
         self._file: BinaryIO | None = None
 
@@ -42,10 +42,14 @@ class Log:
         write_text(path, "")
         self._open(path)
 
-    def continue_in(self, path: Path) -> None:
+    def continue_in(self, path: Path, *, earlier: float = 0.0) -> None:
         """From now on keep the events, those so far included, behind the lines of this file.
 
         A last line that a killed process did not finish is cut off.
+
+        Args:
+            path: The file.
+            earlier: Seconds that the run took before; those of the events count on from there.
 
         Raises:
             ResourceError: The file can't be written.
@@ -57,6 +61,9 @@ class Log:
                 os.truncate(path, whole)
         except OSError as error:
             raise _unwritable(path, error) from error
+        self._start -= earlier
+        for event in self._early or []:
+            event["seconds"] = round(event["seconds"] + earlier, 3)
         self._open(path)
 
     def _open(self, path: Path) -> None:
@@ -69,7 +76,7 @@ class Log:
             raise _unwritable(path, error) from error
         weakref.finalize(self, self._file.close)  # should nobody call close
         early, self._early = self._early or [], None
-        self._append("".join(early))
+        self._append("".join(map(_line, early)))
 
     def close(self) -> None:
         """Close the file; events from now on go to the listener only."""
@@ -88,11 +95,10 @@ class Log:
             self._listener(record)
         if event == "progress":
             return
-        line = json.dumps(record) + "\n"
         if self._early is not None:
-            self._early.append(line)
+            self._early.append(dict(record))
         else:
-            self._append(line)
+            self._append(_line(record))
 
     def _append(self, lines: str) -> None:
         if self._file is None:
@@ -109,6 +115,10 @@ class Log:
     def progress(self, stage: str) -> Callable[[int, int], None]:
         """Return a function (done, total) that emits the progress of a stage."""
         return lambda done, total: self.emit("progress", stage=stage, done=done, total=total)
+
+
+def _line(event: Event) -> str:
+    return json.dumps(event) + "\n"
 
 
 def _unwritable(path: Path, error: OSError) -> ResourceError:

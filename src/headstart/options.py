@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from headstart.backbones.earlier import find_earlier
 from headstart.errors import UsageError
-from headstart.inputspec import Resize, Triple
+from headstart.inputspec import Resize
 
 if TYPE_CHECKING:
     from headstart.strategy.strategy import Strategy
@@ -18,10 +20,6 @@ __all__ = [
     "DEFAULT_BACKBONE",
     "GATES",
     "Options",
-    "parse_gates",
-    "parse_numbers",
-    "parse_settings",
-    "parse_share",
 ]
 
 DEFAULT_BACKBONE = "bundled:efficientnet_lite0"
@@ -36,10 +34,14 @@ class Options:
     """The options of ``headstart.fit``; those of the command line have the same names.
 
     Attributes:
-        backbone: ``zoo:name`` of the pre-trained network.
-        weights: A file of weights to load into it instead of the zoo's own.
+        backbone: ``zoo:name`` of the pre-trained network; "" is that of the run in ``weights``, or
+            else ``DEFAULT_BACKBONE``.
+        weights: A file of weights to load into it instead of the zoo's own, or the folder of an
+            earlier run, whose network is then taken without its head.
+        allow_partial: Take what of ``weights`` fits the network, and leave the rest random.
         mean: The mean that ``weights`` were trained with, where no file beside them says so: one
-            number a channel, in units of 0..1, or of 0..255 if any is above 1.
+            number, or three for red, green and blue, in units of 0..1, or of 0..255 if any is
+            above 1. Kept as three.
         std: The standard deviation, likewise.
         strategy: Name of the strategy, its arguments included, or the path of a .toml file.
         head: ``linear``, ``linear,dropout=0.2``, ``mlp:256,dropout=0.5/0.3`` and the like.
@@ -71,10 +73,11 @@ class Options:
         allow_noncommercial: Take weights whose licence forbids commercial use.
     """
 
-    backbone: str = DEFAULT_BACKBONE
+    backbone: str = ""
     weights: Path | None = None
-    mean: Triple | None = None
-    std: Triple | None = None
+    allow_partial: bool = False
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
     strategy: str | Strategy = "feature-extraction"
     head: str = "linear"
     epochs: int | None = None
@@ -139,6 +142,18 @@ class Options:
         return cls(**values)
 
     def __post_init__(self) -> None:
+        """Fill in the name of the backbone, and check everything.
+
+        Raises:
+            UsageError: An option can't be used.
+            ModelError: ``weights`` is a folder, but not of a finished run.
+        """
+        if self.weights is not None:  # a string, from Python
+            object.__setattr__(self, "weights", Path(self.weights))
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, _channels(getattr(self, name)))
+        if self.backbone == "":
+            object.__setattr__(self, "backbone", _backbone_of(self.weights))
         problems = list(self._problems())
         if problems:
             fields = ", ".join(dict.fromkeys(name for name, _ in problems))
@@ -184,90 +199,29 @@ class Options:
                 found.append(("min", f"knows {', '.join(GATES)}, not {metric!r}"))
             elif not 0 <= value <= 1:
                 found.append(("min", f"needs a share from 0 to 1 for {metric}, not {value}"))
+        if self.allow_partial and self.weights is None:
+            found.append(("allow-partial", "is about a file of weights; it needs --weights"))
         for name, triple in (("mean", self.mean), ("std", self.std)):
             if triple is None:
                 continue
             if self.weights is None:
                 found.append((name, "describes a file of weights; it needs --weights"))
-            if len(triple) != 3 or not all(math.isfinite(value) for value in triple):
-                found.append((name, f"must be three numbers, not {triple}"))
+            numbers = all(isinstance(value, Real) and math.isfinite(value) for value in triple)
+            if len(triple) != 3 or not numbers:
+                found.append((name, f"must be one number or three, not {triple}"))
         return found
 
 
-def parse_numbers(name: str, text: str | None) -> tuple[float, float, float] | None:
-    """Turn ``0.7,0.15,0.15`` into three numbers; None stays None.
-
-    Raises:
-        UsageError: It is not three numbers.
-    """
-    if text is None:
+def _channels(values: Any) -> tuple[Any, ...] | None:
+    """Give each of three channels its number, where there is one number for all."""
+    if values is None:
         return None
-    try:
-        first, second, third = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise UsageError(
-            f"--{name} must be three numbers with commas between, not {text!r}.", field=name
-        ) from error
-    return first, second, third
+    given = (values,) if isinstance(values, Real) else tuple(values)
+    return given * 3 if len(given) == 1 else given
 
 
-def parse_share(name: str, text: str) -> float:
-    """Turn ``1%`` or ``0.01`` into 0.01.
-
-    Raises:
-        UsageError: It is neither.
-    """
-    number = text.strip()
-    try:
-        if number.endswith("%"):
-            return float(number[:-1]) / 100
-        return float(number)
-    except ValueError as error:
-        raise UsageError(
-            f"--{name} must be a share such as 1% or 0.01, not {text!r}.", field=name
-        ) from error
-
-
-def parse_gates(texts: list[str]) -> dict[str, float]:
-    """Turn ``accuracy=0.9`` or ``accuracy=90%`` into a metric and its minimum.
-
-    Raises:
-        UsageError: It is not of that form.
-    """
-    gates = {}
-    for text in texts:
-        metric, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(
-                f"--min must be metric=value, as accuracy=0.9, not {text!r}.", field="min"
-            )
-        gates[metric.strip()] = parse_share("min", value)
-    return gates
-
-
-def parse_settings(texts: list[str]) -> dict[str, Any]:
-    """Turn ``optimizer=sgd`` and ``mixup=0.2,clip=none`` into fields of ``Train``.
-
-    Numbers become numbers; ``none`` stays a word, which means what the field says.
-
-    Raises:
-        UsageError: It is not of that form.
-    """
-    settings: dict[str, Any] = {}
-    for part in (part for text in texts for part in text.split(",")):
-        name, equals, value = part.partition("=")
-        if not equals:
-            raise UsageError(
-                f"--train must be name=value, as optimizer=sgd, not {part!r}.", field="train"
-            )
-        settings[name.strip().replace("-", "_")] = _value(value.strip())
-    return settings
-
-
-def _value(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+def _backbone_of(weights: Path | None) -> str:
+    """Return the backbone to take where none is named."""
+    if weights is None or not weights.is_dir():
+        return DEFAULT_BACKBONE
+    return find_earlier(weights).backbone

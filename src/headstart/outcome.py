@@ -57,6 +57,7 @@ class Outcome:
         probabilities: (n, C) of ``train``, ``val`` and ``test``, in the order of the split.
         failed: Images that could not be read.
         changed: What had changed when the run was resumed, and was accepted.
+        anew: Whether the run then began again, because nothing of it was saved.
     """
 
     plan: Plan
@@ -69,6 +70,7 @@ class Outcome:
     probabilities: dict[str, npt.NDArray[np.float64]]
     failed: tuple[Failure, ...]
     changed: tuple[str, ...] = ()
+    anew: bool = False
 
     def report(self, run: str, timings: dict[str, float], command: str) -> Report:
         """Build the report."""
@@ -129,14 +131,7 @@ class Outcome:
         yield from judge_failures(n_total, self.failed, plan.options.max_bad)
         yield from (finding for finding in plan.findings if finding.kind != "unreadable")
         if self.changed:
-            yield Finding(
-                kind="forced",
-                severity="warning",
-                files=(),
-                message=f"The run was resumed with --force although its data had changed: "
-                f"{'; '.join(self.changed)}.",
-                hint="Fit again for a run that can be made again.",
-            )
+            yield self._forced()
         solved = self.trained.solved
         if solved is not None and not solved.converged:
             yield Finding(
@@ -148,6 +143,19 @@ class Outcome:
             )
         for record in self.trained.records:
             yield from training_findings(record)
+
+    def _forced(self) -> Finding:
+        """Say what ``--force`` did about what had changed."""
+        changed = "; ".join(self.changed)
+        if self.anew:
+            message = (
+                "The data had changed when the run was resumed with --force, and nothing of the "
+                f"run was saved, so it began again with the data as they are now: {changed}."
+            )
+            return Finding("forced", "note", (), message)
+        message = f"The run was resumed with --force although its data had changed: {changed}."
+        hint = "Fit again for a run that can be made again."
+        return Finding("forced", "warning", (), message, hint)
 
 
 def agreement(

@@ -8,17 +8,18 @@ The template says how things look; what is shown, and the geometry of it, is wor
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from headstart.curves import read_curves
+from headstart.intervals import wilson
+from headstart.markup import percent, render
 from headstart.matrix import confused_pairs, draw_matrix
-from headstart.metrics import ClassScore, Metric, wilson
+from headstart.metrics import ClassScore, Metric
 from headstart.panels import Drawing, draw_curves
-from headstart.report import Mistake, Report, printable
+from headstart.report import Mistake, Report
 from headstart.training_text import kept, phase_rows, phase_settings, settings, stops, trains
 
 __all__ = ["render_html"]
@@ -51,23 +52,10 @@ def render_html(report: Report, mistakes: Sequence[Mistake]) -> str:
         report: The run.
         mistakes: The most confident mistakes on test, the surest first.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("headstart"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "base64": _base64,
-        "facts": _facts,
-        "number": _number,
-        "percent": _percent,
-        "seconds": _seconds,
-    }
-    page = environment.get_template("report.html.j2").render(
+    return render(
+        "report.html.j2",
+        "report.json",
+        {"base64": _base64},
         report=report,
         mistakes=mistakes,
         summary=_summary(report),
@@ -86,7 +74,6 @@ def render_html(report: Report, mistakes: Sequence[Mistake]) -> str:
             report.findings, key=lambda finding: _SEVERITIES.index(finding["severity"])
         ),
     )
-    return printable(page)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +93,7 @@ class _Gauge:
         return f"{100 * (value - self.low) / (self.high - self.low):.2f}%"
 
     def text(self, value: float) -> str:
-        return _percent(value) if self.in_percent else f"{value:.3f}"
+        return percent(value) if self.in_percent else f"{value:.3f}"
 
     def ends(self) -> tuple[str, str]:
         if self.in_percent:
@@ -213,37 +200,3 @@ def _drawings(report: Report) -> list[tuple[str, Drawing]]:
 
 def _base64(content: bytes) -> str:
     return b64encode(content).decode("ascii")
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
-
-
-def _number(value: int) -> str:
-    return f"{value:,}"
-
-
-def _seconds(value: float) -> str:
-    if value < 99.95:
-        return f"{value:.{1 if value >= 0.1 else 3}f}\N{NO-BREAK SPACE}s"
-    minutes, seconds = divmod(round(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
-
-
-def _facts(value: Any) -> str:
-    """Return a JSON value in words for a table of facts."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key.replace('_', ' ')} {_facts(part)}" for key, part in value.items())
-    if isinstance(value, list | tuple):
-        if any(isinstance(part, list | tuple) for part in value) and len(value) > 3:
-            return f"{len(value)} rows, in report.json"
-        mark = "; " if any(isinstance(part, Mapping) for part in value) else ", "
-        return mark.join(map(_facts, value)) or "none"
-    if value is None or isinstance(value, bool):
-        return {None: "–", True: "yes", False: "no"}[value]
-    if isinstance(value, str) and re.fullmatch("[0-9a-f]{40,}", value):
-        return f"{value[:12]}…"  # a digest; the whole of it is in report.json
-    if isinstance(value, float):
-        return f"{value:.0f}" if value.is_integer() else f"{value:.4g}"
-    return str(value)

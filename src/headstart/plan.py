@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from headstart.adjust import CUSTOM, chosen_strategy, transform_name
+from headstart.adjust import chosen_strategy, transform_name
 from headstart.backbones.base import Backbone
 from headstart.cache import Cache, size_limit
 from headstart.data.check import Checked, Finding, check
@@ -17,42 +15,22 @@ from headstart.data.items import Dataset
 from headstart.data.sources import open_dataset
 from headstart.data.split import Split, limit, make_split
 from headstart.embedding import create_backbone
-from headstart.errors import DataError, UsageError
+from headstart.errors import DataError
 from headstart.files import digest
-from headstart.inputspec import InputSpec
 from headstart.memory import FileMemory
-from headstart.options import DEFAULT_BACKBONE, Options
-from headstart.strategy.phase import Phase, Solve, Train
+from headstart.options import Options
+from headstart.plan_text import plan_lines
+from headstart.sizing import PhaseSize, size_up
+from headstart.strategy.phase import Solve, Train
 from headstart.strategy.strategy import Strategy
-from headstart.training.boundary import boundary_shape
 from headstart.training.device import InferencePath, first_path, pick_device
 from headstart.training.heads import HeadSpec
 from headstart.training.model import Model
-from headstart.training.solve import TINY_VAL
 from headstart.training.task import SingleLabel
 
-__all__ = ["PhaseSize", "Plan", "epochs_before", "make_plan"]
+__all__ = ["Plan", "make_plan"]
 
 Progress = Callable[[int, int], None]
-MOST_VIEWS = 8
-_SHOWN = 3  # findings of a kind that the plan's lines tell
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseSize:
-    """How many parameters a phase trains, of how many, and from which block on.
-
-    Attributes:
-        trainable: Parameters that it changes.
-        total: Parameters of the network and its head.
-        prefix: How many blocks before the first that is trained are frozen.
-        remembered: Whether what these give is remembered; else each step computes it anew.
-    """
-
-    trainable: int
-    total: int
-    prefix: int
-    remembered: bool
 
 
 @dataclass(frozen=True)
@@ -187,45 +165,7 @@ class Plan:
 
     def lines(self) -> list[str]:
         """Return the plan as lines for people."""
-        spec = self.backbone.input_spec
-        counts = Counter(item.label for item in self.checked.items)
-        shown = ", ".join(f"{name} {counts[name]:,}" for name in self.task.classes[:6])
-        more = f" and {len(counts) - 6} more" if len(counts) > 6 else ""
-        total = self.sizes[0].total
-        lines = [
-            f"data      {self.dataset.name}: {len(self.checked.items):,} images in "
-            f"{len(self.task.classes)} classes ({shown}{more})",
-            f"split     train {len(self.split.train):,}, val {len(self.split.val):,}, test "
-            f"{len(self.split.test):,} ({self.split.origin}; digest {self.split.digest[:12]})",
-            f"backbone  {self.backbone.full_name}, {total / 1e6:.1f} million parameters, weights "
-            f"{self.backbone.weights} ({self.backbone.licence or 'licence not stated'})",
-            f"input     {spec.height} x {spec.width}, {spec.resize}, {spec.interpolation}",
-            f"strategy  {self.strategy.name}",
-        ]
-        for number, (phase, size) in enumerate(
-            zip(self.strategy.phases, self.sizes, strict=True), start=1
-        ):
-            trained = f"{size.trainable:,} of {size.total:,} parameters"
-            lines.append(f"  phase {number} {self._phase_line(phase, size, trained)}")
-        lines += [f"note      {note}" for note in self.notes]
-        return lines + _finding_lines(self.findings)
-
-    def _phase_line(self, phase: Phase, size: PhaseSize, trained: str) -> str:
-        fit = phase.fit
-        if isinstance(fit, Solve):
-            choice = (
-                f"{len(fit.penalties)} penalties from {max(fit.penalties):g} to "
-                f"{min(fit.penalties):g}"
-            )
-            chooser = "val" if len(self.split.val) >= TINY_VAL else "cross-validation on train"
-            return f"solve the head: {trained}; {chooser} chooses of {choice}"
-        rates = [rate.rate for rate in phase.rates if rate.rate is not None]
-        span = f"{max(rates):g}" if min(rates) == max(rates) else f"{min(rates):g}..{max(rates):g}"
-        behind = f" behind {size.prefix} remembered blocks" if size.remembered else ""
-        return (
-            f"train {trained}{behind}: {fit.epochs} epochs of {len(self.split.train):,} images, "
-            f"{fit.optimizer} {span}, {fit.schedule}, augment {phase.augment}"
-        )
+        return plan_lines(self)
 
 
 def make_plan(
@@ -252,8 +192,13 @@ def make_plan(
     classes = _classes(dataset, checked, split)
     backbone, asked = _network(options)
     task = SingleLabel(classes)
-    strategy, sizes, remarks = _fitted(
-        backbone, task, asked, options, path, n_train=len(split.train), cache=cache
+    sized = size_up(
+        Model(backbone, task.head(backbone.feature_dim, options.head)),
+        asked,
+        options,
+        path,
+        n_train=len(split.train),
+        budget=size_limit(cache.folder) // 2,
     )
     return Plan(
         data=str(data),
@@ -263,9 +208,9 @@ def make_plan(
         backbone=backbone,
         task=task,
         asked=asked,
-        strategy=strategy,
-        sizes=sizes,
-        remarks=remarks,
+        strategy=sized.strategy,
+        sizes=sized.sizes,
+        remarks=sized.remarks,
         path=path,
         weights_digest=backbone.digest(),
         options=options,
@@ -277,30 +222,11 @@ def _network(options: Options) -> tuple[Backbone, Strategy]:
     first = chosen_strategy(options)
     seed = options.seed if first.weights == "random" else None
     if seed is not None:  # a file of weights is for the strategies that start from it
-        options = replace(options, weights=None, mean=None, std=None)
+        options = replace(options, weights=None, allow_partial=False, mean=None, std=None)
     if first.backbone is not None:
         options = replace(options, backbone=first.backbone)
     backbone = create_backbone(options, random=seed)
     return backbone, chosen_strategy(options, stages=len(backbone.stages))
-
-
-def _finding_lines(findings: Sequence[Finding]) -> list[str]:
-    """Say each finding in a line, a few of a kind; report.json has them all."""
-    kinds: dict[str, list[Finding]] = {}
-    for finding in findings:
-        kinds.setdefault(finding.kind, []).append(finding)
-    lines = []
-    for kind, some in kinds.items():
-        for finding in some[:_SHOWN]:
-            names = ", ".join(finding.files[:2]) + (", …" if len(finding.files) > 2 else "")
-            known = not names or finding.files[0] in finding.message
-            lines.append(
-                f"{finding.severity:<9} {finding.message}" + ("" if known else f" ({names})")
-            )
-        if len(some) > _SHOWN:
-            more = f"{len(some) - _SHOWN} more findings of the kind {kind}"
-            lines.append(f"{some[0].severity:<9} … and {more}")
-    return lines
 
 
 def _split(checked: Checked, options: Options) -> Split:
@@ -337,113 +263,3 @@ def _classes(dataset: Dataset, checked: Checked, split: Split) -> tuple[str, ...
             hint="Repair their images, or remove their folders.",
         )
     return dataset.classes
-
-
-def _fitted(
-    backbone: Backbone,
-    task: SingleLabel,
-    strategy: Strategy,
-    options: Options,
-    path: InferencePath,
-    *,
-    n_train: int,
-    cache: Cache,
-) -> tuple[Strategy, tuple[PhaseSize, ...], tuple[str, ...]]:
-    """Fit a strategy to the network: resolve its rates, and decide what is remembered.
-
-    Returns:
-        The strategy with the number of views decided, the size of each phase, and remarks.
-    """
-    model = Model(backbone, task.head(backbone.feature_dim, options.head))
-    parameters = model.describe()
-    total = sum(parameter.size for parameter in parameters)
-    phases, sizes, remarks = [], [], list(_overlooked(options, strategy))
-    _check_square(backbone.input_spec, strategy, options)
-    budget = size_limit(cache.folder) // 2
-    for number, (phase, rates) in enumerate(
-        zip(strategy.phases, strategy.resolve(parameters), strict=True), start=1
-    ):
-        model.freeze(rates)
-        prefix = model.frozen_prefix
-        trainable = sum(p.size for p in parameters if rates[p.name] is not None)
-        remembered = prefix > 0
-        if isinstance(phase.fit, Train):
-            room = _views_in(budget, n_train, backbone, prefix, path)
-            why = _forgetful(phase, phase.fit, room)
-            remembered = prefix > 0 and why is None
-            if prefix and why:
-                remarks.append(f"Phase {number} computes its frozen blocks in every step: {why}.")
-            earlier = epochs_before(strategy, number - 1)
-            views = _views(phase, phase.fit, earlier, room if remembered else None)
-            phase = replace(phase, fit=replace(phase.fit, views=views))
-        phases.append(phase)
-        sizes.append(PhaseSize(trainable, total, prefix, remembered))
-    return replace(strategy, phases=tuple(phases)), tuple(sizes), tuple(remarks)
-
-
-def _views_in(
-    budget: int, n_train: int, backbone: Backbone, prefix: int, path: InferencePath
-) -> int:
-    """Return how many views of the training images fit the budget behind ``prefix`` blocks."""
-    if not prefix:
-        return 0
-    values = math.prod(boundary_shape(backbone, prefix, path))
-    return budget // (n_train * values * (2 if path.precision == "bf16" else 4))
-
-
-def _forgetful(phase: Phase, train: Train, room: int) -> str | None:
-    """Say why what the frozen blocks give can't be remembered, or None where it can."""
-    if train.mixes:
-        return "mixup and cutmix mix the images before them"
-    if phase.augment == CUSTOM:
-        return "a transform given from Python has no name to remember its views by"
-    # Where nobody asked for a number, one augmented view is the least that is of use.
-    needed = 1 + (0 if phase.augment == "none" else 1 if train.views is None else train.views)
-    if room < needed:
-        return "the cache has no room for what they give (HEADSTART_CACHE_SIZE)"
-    return None
-
-
-def _views(phase: Phase, train: Train, earlier: int, room: int | None) -> int:
-    """Return how many augmented views a phase has: as asked, or as many as are of use and fit."""
-    if phase.augment == "none":
-        return 0
-    if train.views is not None:
-        return train.views
-    fresh = earlier + train.epochs  # another view in every epoch
-    return fresh if room is None else max(1, min(fresh, room - 1, MOST_VIEWS))
-
-
-def epochs_before(strategy: Strategy, number: int) -> int:
-    """Return how many epochs the phases before phase ``number``, from 0, train with views."""
-    return sum(
-        phase.fit.epochs
-        for phase in strategy.phases[:number]
-        if isinstance(phase.fit, Train) and phase.augment != "none"
-    )
-
-
-def _overlooked(options: Options, strategy: Strategy) -> Iterator[str]:
-    """Yield what was asked for and has no effect, or another than it may seem."""
-    if strategy.backbone is not None and options.backbone != DEFAULT_BACKBONE:
-        yield f"{strategy.name} brings its own network: {options.backbone} is not used."
-    if strategy.weights == "random" and options.weights is not None:
-        yield f"{strategy.name} starts from random weights: {options.weights} is not used."
-    balanced = any(
-        isinstance(phase.fit, Train) and phase.fit.sampling == "balanced"
-        for phase in strategy.phases
-    )
-    if balanced and options.class_weights == "balanced":
-        yield "Balanced sampling and balanced class weights together correct the imbalance twice."
-
-
-def _check_square(spec: InputSpec, strategy: Strategy, options: Options) -> None:
-    """Refuse the symmetries of the square for a network whose input is none."""
-    asked = {options.average} | {p.symmetry for p in strategy.phases if p.augment != "none"}
-    if "square" in asked and spec.height != spec.width:
-        raise UsageError(
-            f"The symmetries of the square need a square input, and this network's is "
-            f"{spec.height} x {spec.width}.",
-            field="symmetry",
-            hint="Use flip, or give --size.",
-        )

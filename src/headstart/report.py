@@ -46,7 +46,9 @@ class Report:
         test: Metrics by name on the images that were kept for the end.
         confusion: Counts on test; a row is a true class, a column a predicted one.
         per_class: Scores on test, one a class.
-        timings: Seconds: ``total_s``, ``read_s``, ``features_s``, ``train_s``, ``evaluate_s``.
+        timings: Seconds: ``total_s``, ``read_s``, ``features_s``, ``train_s``, ``evaluate_s``; of
+            a run that was resumed, those of all its sessions. The pauses between them don't count,
+            nor what was computed after the last save and computed again.
         engine: ``device``, ``precision``, ``layout``, ``compiled``, ``reason`` and more.
         findings: What the check of the data found: ``kind``, ``severity``, ``files``, ``message``,
             ``hint``.
@@ -75,14 +77,6 @@ class Report:
     versions: dict[str, str]
     command: str
     created: str
-
-    @property
-    def chosen_by(self) -> str | None:
-        """What val decided in the last phase, in words."""
-        if not self.training:
-            return None
-        last = self.training[-1]
-        return str(last["chosen_by"] if last["kind"] == "solve" else last["kept"])
 
     def to_dict(self) -> dict[str, Any]:
         """Return report.json's document; ``from_dict`` turns it back."""

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from typing import Any
 
 import filelock
 
+from headstart.difference import differences
 from headstart.errors import ModelError, ResourceError, UsageError
 from headstart.files import check_writable, read_json, write_json, write_text
 from headstart.log import Event, Log
@@ -29,8 +28,6 @@ _TRIES = 10_000
 _LOCK, _HOLDER = ".lock", ".pid"
 # What lies in a folder while a run in it is begun, or after that was cut short.
 _PASSING = (_LOCK, _HOLDER, f".{_HOLDER}.", ".writable-", ".spec.json.")
-_SHOWN = 60  # characters of a value that a difference shows
-_ABSENT = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +108,7 @@ class Run:
         Raises:
             ModelError: The folder holds no run.
         """
-        return list(_differences(self._kept("spec"), spec))
+        return list(differences(self._kept("spec"), spec))
 
     def _kept(self, part: str) -> dict[str, Any]:
         """Return a part of spec.json."""
@@ -236,7 +233,7 @@ class Run:
         if not self.folder.is_dir():
             found = "is a file"
         elif isinstance(there := self._spec(), dict):
-            found = f"holds another run ({_difference(there, spec)})"
+            found = f"holds another run ({_other(there, spec)})"
         elif any(not path.name.startswith(_PASSING) for path in self.folder.iterdir()):
             found = "is not empty and holds no run of headstart's"
         else:
@@ -256,37 +253,9 @@ def _among_images(folder: Path, data: Path) -> UsageError:
     )
 
 
-def _difference(there: dict[str, Any], spec: dict[str, Any]) -> str:
+def _other(there: dict[str, Any], spec: dict[str, Any]) -> str:
     changed = [key for key in spec if there.get(key) != spec[key]]
     return f"other {', '.join(changed)}" if changed else "of another version"
-
-
-def _differences(there: Any, here: Any, name: str = "") -> Iterator[str]:
-    """Yield a line for each leaf that differs; lists of the same length are gone into."""
-    if isinstance(there, dict) and isinstance(here, dict):
-        for key in dict.fromkeys([*there, *here]):
-            place = f"{name}.{key}" if name else str(key)
-            yield from _differences(there.get(key, _ABSENT), here.get(key, _ABSENT), place)
-    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
-        for index, values in enumerate(zip(there, here, strict=True)):
-            yield from _differences(*values, f"{name}.{index}")
-    elif there != here:
-        was, now = _shown(there), _shown(here)
-        if _short(was) != _short(now):
-            was, now = _short(was), _short(now)
-        yield f"{name}: was {was}, is now {now}"
-
-
-def _shown(value: Any) -> str:
-    if value is _ABSENT:
-        return "absent"
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _short(text: str) -> str:
-    if re.fullmatch(r"[0-9a-f]{32,}", text):  # a digest
-        return f"{text[:12]}…"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def csv_text(rows: Iterable[Sequence[str]]) -> str:

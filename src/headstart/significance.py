@@ -22,7 +22,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.metrics import wilson
+from headstart.intervals import wilson
 
 __all__ = ["Difference", "Interval", "holm", "mcnemar", "mean_accuracy", "paired_bootstrap"]
 

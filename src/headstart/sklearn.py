@@ -36,7 +36,14 @@ class ImageFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """A pre-trained network as a transformer: N images -> features (N, feature_dim) float32.
 
     Args:
-        backbone: ``zoo:name`` of the network.
+        backbone: ``zoo:name`` of the network; None is that of the run in ``weights``, or else
+            ``bundled:efficientnet_lite0``.
+        weights: A file of weights to load into it instead of the zoo's own, or the folder of an
+            earlier run.
+        mean: Of the images these were trained on, one number, or three for red, green and blue, in
+            units of 0..1, or of 0..255 if any is above 1, where no file beside the weights says so.
+        std: Their standard deviation, likewise.
+        size: Side of the input in pixels, for networks that take another than their own.
         resize: ``crop``, ``squash`` or ``pad``; None is the network's own rule.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         precision: ``auto``, ``fp32`` or ``bf16``.
@@ -49,14 +56,22 @@ class ImageFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        backbone: str = DEFAULT_BACKBONE,
+        backbone: str | None = None,
         *,
+        weights: str | Path | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        size: int | None = None,
         resize: str | None = None,
         device: str = "auto",
         precision: str = "auto",
         batch_size: int | None = None,
     ) -> None:
         self.backbone = backbone
+        self.weights = weights
+        self.mean = mean
+        self.std = std
+        self.size = size
         self.resize = resize
         self.device = device
         self.precision = precision
@@ -65,7 +80,11 @@ class ImageFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: Sequence[Source], y: Any = None) -> Self:  # noqa: N803, ARG002
         """Load the network; nothing is learnt from X or y."""
         options = Options(
-            backbone=self.backbone,
+            backbone=self.backbone or "",
+            weights=None if self.weights is None else Path(self.weights),
+            mean=self.mean,
+            std=self.std,
+            size=self.size,
             resize=self.resize,
             device=self.device,
             precision=self.precision,

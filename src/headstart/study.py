@@ -24,6 +24,7 @@ from headstart.study_text import answers, markdown
 __all__ = ["Reached", "Result", "Study", "run_study", "studies", "val_curve"]
 
 FORMAT = 1
+_AGAIN = "Remove {} and give the same command again: it runs only what is missing."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,9 +206,13 @@ def val_curve(run: Path) -> list[tuple[float, float]]:
             if accuracy is not None and (solved or event["event"] == "epoch"):
                 curve.append((event["seconds"], accuracy))
     except OSError as error:
-        raise ModelError(f"{file} can't be read: {error.strerror}.", field=str(file)) from error
+        raise ModelError(
+            f"{file} can't be read: {error.strerror}.", field=str(file), hint=_AGAIN.format(run)
+        ) from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{file} is not the log of a run: {error!r}.", field=str(file)) from error
+        raise ModelError(
+            f"{file} is not the log of a run: {error!r}.", field=str(file), hint=_AGAIN.format(run)
+        ) from error
     return curve
 
 

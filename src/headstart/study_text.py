@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from headstart.comparison import Group, Pair
-from headstart.comparison_page import spoken_seconds
+from headstart.markup import spoken_seconds
 
 if TYPE_CHECKING:
     from headstart.study import Reached, Result

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +11,7 @@ from headstart.cache import Cache
 from headstart.files import file_digest, read_json
 from headstart.strategy.phase import Phase, Rate, Train
 from headstart.strategy.strategy import Strategy
+from interruptions import at, events, interrupt, steps_of
 from pictures import write_photos
 
 # Dropout, augmentation, averages, a plateau and patience: all that has a memory or draws.
@@ -60,30 +57,6 @@ def whole(data, options, cache, tmp_path_factory) -> Path:
     return headstart.fit(
         data, tmp_path_factory.mktemp("runs") / "whole", cache=cache, **options
     ).folder
-
-
-def events(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-
-
-def steps_of(run: Path) -> int:
-    return sum(event["event"] == "step" for event in events(run))
-
-
-def at(number: int, name: str, deed: Callable[[], None]) -> Callable[[dict], None]:
-    """Return a listener that does something when it hears the n-th event of this name."""
-    heard = [0]
-
-    def listen(event: dict) -> None:
-        heard[0] += event["event"] == name
-        if event["event"] == name and heard[0] == number:
-            deed()
-
-    return listen
-
-
-def interrupt() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
 
 
 def crash() -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import PIL
 import pytest
+from drawn import noisy, picture, plain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -19,7 +20,6 @@ from headstart.data import augment as module
 from headstart.data.augment import (
     AUGMENTATIONS,
     STRENGTHS,
-    SYMMETRIES,
     Augment,
     augmented,
     box,
@@ -29,11 +29,8 @@ from headstart.data.augment import (
     operation,
     placement,
     recoloured,
-    rotation,
-    symmetries,
-    symmetry,
-    warped,
 )
+from headstart.data.symmetry import SYMMETRIES, symmetries, symmetry
 from headstart.errors import UnknownName, UsageError
 
 CHANGING = AUGMENTATIONS[1:]
@@ -43,20 +40,6 @@ GOLDEN = (
     ("translate-x", -0.047619047619047616),
     (0.009632162844804839, 0.0077823566173479105, 0.983328090366115, 0.9257306634181882),
 )
-
-
-def picture(height: int = 32, width: int = 32) -> np.ndarray:
-    """Return a smooth picture that no symmetry and no exchange of channels keeps."""
-    y, x = np.mgrid[:height, :width] / max(height, width)
-    return np.stack([40 + 170 * x, 30 + 90 * y, 60 + 50 * x * y], -1).astype(np.uint8)
-
-
-def noisy(height: int = 32, width: int = 32, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def plain(*colour: int, side: int = 24) -> np.ndarray:
-    return np.full((side, side, 3), colour, np.uint8)
 
 
 def views(pixels: np.ndarray, name: str, allowed: str = "flip", numbers=VIEWS) -> list[np.ndarray]:
@@ -154,21 +137,6 @@ def test_every_operation_takes_the_smallest_pictures(size, name) -> None:
         assert operated(noisy(*size), name, strength).shape == (*size, 3)
 
 
-@settings(max_examples=100, deadline=None)
-@given(
-    st.integers(1, 30),
-    st.integers(1, 30),
-    st.tuples(*[st.floats(-2, 2)] * 4),
-    st.tuples(*[st.floats(-2, 2)] * 2),
-)
-def test_what_lies_outside_is_never_black(height, width, entries, shift) -> None:
-    a, b, c, d = entries
-    pixels = noisy(height, width) // 2 + 100
-    moved = warped(pixels, ((a, b), (c, d)), shift)
-    assert moved.min() >= pixels.min() - 1
-    assert moved.max() <= pixels.max()
-
-
 @pytest.mark.parametrize("name", ["light", "shear-zoom"])
 def test_geometry_keeps_the_mean_colour(name) -> None:
     pixels = noisy(64, 64)
@@ -215,60 +183,14 @@ def test_without_augmentation_nothing_else_is_in_the_key() -> None:
 # Symmetries
 
 
-def test_the_names_of_symmetries() -> None:
-    assert [symmetries(name) for name in SYMMETRIES] == [(0,), (0, 1), tuple(range(8))]
-
-
-def test_the_eight_symmetries_are_a_group() -> None:
-    pixels = noisy(7, 7)
-    images = [symmetry(pixels, number).tobytes() for number in range(8)]
-    assert len(set(images)) == 8
-    table = [
-        [images.index(symmetry(symmetry(pixels, a), b).tobytes()) for a in range(8)]
-        for b in range(8)
-    ]
-    assert table[0] == list(range(8))
-    for line in (*table, *zip(*table, strict=True)):
-        assert sorted(line) == list(range(8))  # each has an inverse
-
-
-def test_symmetries_by_number() -> None:
-    pixels = noisy(6, 6)
-    assert np.array_equal(symmetry(pixels, 0), pixels)
-    assert np.array_equal(symmetry(pixels, 1), np.fliplr(pixels))
-    for turns in range(4):
-        assert np.array_equal(symmetry(pixels, 2 * turns), np.rot90(pixels, turns))
-        assert np.array_equal(symmetry(pixels, 2 * turns + 1), np.rot90(np.fliplr(pixels), turns))
-
-
-@pytest.mark.parametrize("number", range(8))
-def test_symmetries_of_many_pictures_at_once(number) -> None:
-    pictures = np.stack([noisy(5, 5, seed) for seed in range(3)])
-    turned = symmetry(pictures, number)
-    assert turned.flags.c_contiguous
-    assert not np.shares_memory(turned, pictures)
-    for one, other in zip(turned, pictures, strict=True):
-        assert np.array_equal(one, symmetry(other, number))
-
-
-def test_only_a_square_has_eight() -> None:
+def test_only_a_square_is_augmented_by_all_eight() -> None:
     oblong = noisy(4, 6)
-    assert np.array_equal(symmetry(oblong, 1), np.fliplr(oblong))
-    for number in range(2, 8):
-        with pytest.raises(UsageError, match="need a square input, not 4 x 6"):
-            symmetry(oblong, number)
     for name in CHANGING:
         for view in range(1, 9):  # also where an identity would have been drawn
             with pytest.raises(UsageError, match="need a square input, not 4 x 6") as caught:
                 augmented(oblong, Augment(name, "square"), 0, view, "image")
         assert caught.value.field == "symmetry"
         assert "flip" in str(caught.value.hint)
-
-
-@pytest.mark.parametrize("number", [-1, 8])
-def test_there_is_no_ninth_symmetry(number) -> None:
-    with pytest.raises(UsageError, match=rf"in 0\.\.7, not {number}"):
-        symmetry(noisy(4, 4), number)
 
 
 @pytest.mark.parametrize("name", ["light", "standard", "strong", "shear-zoom"])
@@ -464,33 +386,7 @@ def test_the_geometric_operations_move_a_point_where_they_should(name, strength,
     assert found == pytest.approx(moved, abs=0.3)
 
 
-# Geometry
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(1, 40), st.integers(1, 40))
-def test_the_identity_is_exact(height, width) -> None:
-    assert np.array_equal(warped(noisy(height, width)), noisy(height, width))
-
-
-def test_a_whole_shift_is_exact_and_reflects() -> None:
-    pixels = noisy(16, 8)
-    padded = np.pad(pixels, ((4, 0), (0, 2), (0, 0)), mode="reflect")
-    assert np.array_equal(warped(pixels, shift=(2 / 8, -4 / 16)), padded[:16, 2:])
-
-
-def test_a_far_shift_reflects_again_and_again() -> None:
-    pixels = noisy(5, 4)
-    padded = np.pad(pixels, ((0, 15), (12, 0), (0, 0)), mode="reflect")
-    assert np.array_equal(warped(pixels, shift=(-3, 3)), padded[15:, :4])
-
-
-def test_a_quarter_turn_and_a_mirror_image_are_the_symmetries() -> None:
-    pixels = noisy(16, 16)
-    assert np.array_equal(warped(pixels, ((-1, 0), (0, 1))), symmetry(pixels, 1))
-    assert np.array_equal(warped(pixels, ((0, -1), (1, 0))), symmetry(pixels, 2))
-    turned = warped(pixels, rotation(90)).astype(int)
-    assert np.abs(turned - symmetry(pixels, 2)).max() <= 1  # cos(90 degrees) is not quite 0
+# Boxes
 
 
 @settings(max_examples=200, deadline=None)

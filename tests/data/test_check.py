@@ -104,7 +104,7 @@ def test_the_share_of_failures_decides(failed, total, max_bad, borne) -> None:
 
 @pytest.mark.parametrize("max_bad", [-0.1, 1.5, float("nan")])
 def test_the_share_must_be_one(tree, memory, max_bad: float) -> None:
-    with pytest.raises(UsageError, match="within 0 and 1"):
+    with pytest.raises(UsageError, match=r"within 0 and 1, not .*\n0.01 is usual"):
         run(tree(pets()), memory, max_bad=max_bad)
 
 

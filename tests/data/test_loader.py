@@ -97,7 +97,7 @@ def test_an_error_of_the_caller_is_raised_and_ends_the_threads() -> None:
 
 @pytest.mark.parametrize("call", [{"batch_size": 0}, {"batch_size": 4, "workers": 0}])
 def test_impossible_numbers_are_refused_at_once(call) -> None:
-    with pytest.raises(UsageError, match="must be at least 1"):
+    with pytest.raises(UsageError, match=r"must be at least 1.*not 0.\n.* usual"):
         load([grey(0)], SPEC, **call)
 
 

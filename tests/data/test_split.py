@@ -285,5 +285,6 @@ def test_a_limit_has_a_digest_and_an_origin_of_its_own() -> None:
 def test_impossible_limits_are_refused(limits) -> None:
     items, digests = table({"a": 9, "b": 9})
     labels = [item.label for item in items]
-    with pytest.raises(UsageError, match=r"--limit(-per-class)? must be at least \d"):
+    message = r"--limit(-per-class)? must be at least \d.*\nLeave --limit"
+    with pytest.raises(UsageError, match=message):
         limit(make_split(items, digests), labels, digests, **limits)

@@ -109,8 +109,11 @@ def test_everything_wrong_is_told_together_and_in_the_same_order() -> None:
 
 
 def test_errors_name_the_source() -> None:
-    with pytest.raises(UsageError, match=r"^my\.toml is not a strategy: it must be a table"):
+    with pytest.raises(
+        UsageError, match=r"^my\.toml is not a strategy: it must be a table"
+    ) as raised:
         read_strategy([], "my.toml")  # type: ignore[arg-type]
+    assert "to_toml()" in raised.value.hint
 
 
 def test_nothing_has_a_word_in_toml() -> None:
@@ -138,9 +141,11 @@ def test_toml_is_read_as_it_is(tmp_path) -> None:
 def test_a_file_that_is_not_there_or_no_toml_is_named(tmp_path) -> None:
     with pytest.raises(UsageError, match=r"gone\.toml can't be read: No such file"):
         read_toml(tmp_path / "gone.toml")
-    with pytest.raises(UsageError, match="can't be read: Is a directory"):
+    with pytest.raises(UsageError, match="can't be read: Is a directory") as raised:
         read_toml(tmp_path)
+    assert "without .toml" in raised.value.hint
     (tmp_path / "x.toml").write_text("a = ", encoding="utf-8")
     with pytest.raises(UsageError, match=r"x\.toml is not TOML: ") as raised:
         read_toml(tmp_path / "x.toml")
     assert raised.value.field == "strategy"
+    assert "to_toml()" in raised.value.hint

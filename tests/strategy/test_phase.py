@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart import options
-from headstart.data import augment
+from headstart.data import augment, symmetry
 from headstart.errors import UsageError
 from headstart.strategy import phase as module
 from headstart.strategy.patterns import HEAD, Parameter
@@ -88,6 +88,7 @@ def test_uncovered_parameters_and_empty_patterns_are_told_together() -> None:
     assert "4 more" in message  # of the seven that are not covered three are shown
     assert "conv1.weight, bn1.weight, bn1.bias would be trained" in message
     assert raised.value.field == "rates"
+    assert "headstart.Rate" in raised.value.hint
 
 
 @pytest.mark.parametrize("rate", [0.0, -1e-3, math.nan, math.inf])
@@ -222,7 +223,7 @@ def test_an_augmentation_or_symmetry_without_a_name_is_a_problem() -> None:
 def test_the_names_are_those_of_the_options_and_of_the_augmentations() -> None:
     assert (*augment.AUGMENTATIONS, "custom") == module.AUGMENTATIONS
     assert augment.AUGMENTATIONS == options.AUGMENTATIONS
-    assert augment.SYMMETRIES == options.SYMMETRIES == module.SYMMETRIES
+    assert symmetry.SYMMETRIES == options.SYMMETRIES == module.SYMMETRIES
 
 
 def test_all_that_is_wrong_with_a_phase_is_told_together() -> None:

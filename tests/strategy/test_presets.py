@@ -6,8 +6,8 @@ import pytest
 from torch import nn
 
 from headstart.backbones import zoo
-from headstart.errors import UnknownName, UsageError
-from headstart.strategy import presets
+from headstart.errors import UsageError
+from headstart.strategy import names, presets
 from headstart.strategy.patterns import HEAD, Parameter
 from headstart.strategy.phase import Phase, Solve, Train
 from headstart.strategy.strategy import Strategy
@@ -43,7 +43,7 @@ def size(*modules: nn.Module) -> int:
 def prefixes_and_sizes(model: Model, name: str) -> list[tuple[int, int]]:
     """Return the frozen prefix of each phase, and how many numbers it trains."""
     found = []
-    for rates in presets.create(name, len(model.backbone.stages)).resolve(model.describe()):
+    for rates in names.create(name, len(model.backbone.stages)).resolve(model.describe()):
         model.freeze(rates)
         awake = sum(p.numel() for p in model.parameters() if p.requires_grad)
         found.append((model.frozen_prefix, awake))
@@ -61,37 +61,21 @@ def rates_of(phase: Phase) -> dict[str, float | None]:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_parameter_has_exactly_one_rate_or_none_in_every_phase(models, network, name) -> None:
     model = models[network]
-    strategy = presets.create(name, len(model.backbone.stages))
+    strategy = names.create(name, len(model.backbone.stages))
     described = model.describe()
-    names = [parameter.name for parameter in described]
-    assert len(set(names)) == len(names)
+    own = [parameter.name for parameter in described]
+    assert len(set(own)) == len(own)
     for phase, rates in zip(strategy.phases, strategy.resolve(described), strict=True):
-        assert sorted(rates) == sorted(names)
+        assert sorted(rates) == sorted(own)
         assert all(rates[p.name] is not None for p in described if p.block == HEAD)
         if isinstance(phase.fit, Solve):
             assert all(rates[p.name] is None for p in described if p.block != HEAD)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_each_strategy_is_called_what_it_is_created_by(name) -> None:
-    called = "last-blocks:2" if name == "last-blocks" else name
-    assert presets.create(name, stages=5).name == called
-    assert presets.create(called, stages=5) == presets.create(name, stages=5)
-
-
-def test_the_names_told_are_the_names_there_are() -> None:
-    for name in presets.NAMES:
-        filled = name.replace("N", "2")
-        assert presets.create(filled).name == filled
-    told = {name.partition(":")[0] for name in presets.NAMES}
-    assert told == {name.partition(":")[0] for name in NAMES}
-    assert presets.create(presets.DEFAULT) == presets.feature_extraction()
-
-
 def test_a_network_without_norms_or_of_a_few_parameters_is_enough() -> None:
     for network in (PLAIN, PLAIN[:1] + PLAIN[3:], PLAIN[2:]):
         for name in ("feature-extraction", "fine-tune", "gradual", "last-blocks:1", "scratch"):
-            presets.create(name, stages=1).resolve(network)
+            names.create(name, stages=1).resolve(network)
 
 
 # What is frozen, and how much is trained
@@ -167,18 +151,18 @@ def test_the_bundled_network_is_frozen_as_each_strategy_says(models) -> None:
 def test_a_hundred_layers_are_frozen_as_they_are_counted(models) -> None:
     model = models["bundled"]
     described = model.describe()
-    _, rates = presets.create("freeze-first:100layers").resolve(described)
+    _, rates = names.create("freeze-first:100layers").resolve(described)
     frozen = {p.name for p in described if rates[p.name] is None}
     assert frozen == {p.name for p in described if 0 <= p.layer < 100}
     assert max(p.layer for p in described) >= 100
     with pytest.raises(UsageError, match=r"'layer:0\.\.99' matches no parameter"):
-        presets.create("freeze-first:100layers").resolve(models["resnet"].describe())
+        names.create("freeze-first:100layers").resolve(models["resnet"].describe())
 
 
 @pytest.mark.parametrize("name", ["last-blocks:6", "freeze-first:6", "freeze-first:60layers"])
 def test_more_than_the_network_has_is_refused(models, name) -> None:
     with pytest.raises(UsageError, match="matches no parameter"):
-        presets.create(name).resolve(models["resnet"].describe())
+        names.create(name).resolve(models["resnet"].describe())
 
 
 # How fast, and for how long
@@ -211,14 +195,14 @@ def test_fine_tuning_is_ten_times_slower_below_the_head() -> None:
     ],
 )
 def test_the_three_steps_of_gradual_are_as_given(name, epochs, rates) -> None:
-    phases = presets.create(name).phases
+    phases = names.create(name).phases
     assert [phase.fit.epochs for phase in phases] == epochs
     for phase, rate in zip(phases, rates, strict=True):
         assert {r.rate for r in phase.rates if r.rate is not None} == {rate}
 
 
 def test_blockwise_thaws_one_stage_after_the_other_each_slower_than_the_one_above() -> None:
-    probe, *phases = presets.create("gradual:blockwise", stages=4).phases
+    probe, *phases = names.create("gradual:blockwise", stages=4).phases
     assert isinstance(probe.fit, Solve)
     for thawed, phase in enumerate(phases, start=1):
         rates = [rate for rate in rates_of(phase).values() if rate is not None]
@@ -240,7 +224,7 @@ def staged(strategy: Strategy) -> list[float | None]:
     [("discriminative", 1e-5, 1e-3), ("discriminative:low=1e-6,high=1e-2", 1e-6, 1e-2)],
 )
 def test_rates_rise_by_equal_factors_from_the_input_to_the_head(name, stages, low, high) -> None:
-    rates = staged(presets.create(name, stages))
+    rates = staged(names.create(name, stages))
     assert len(rates) == stages + 1
     assert (rates[0], rates[-1]) == pytest.approx((low, high))
     factors = [above / below for below, above in pairwise(rates)]
@@ -248,23 +232,22 @@ def test_rates_rise_by_equal_factors_from_the_input_to_the_head(name, stages, lo
 
 
 def test_rates_fall_by_the_factor_that_is_given() -> None:
-    rates = staged(presets.create("discriminative:high=1e-2,decay=0.5", stages=3))
+    rates = staged(names.create("discriminative:high=1e-2,decay=0.5", stages=3))
     assert rates == pytest.approx([1.25e-3, 2.5e-3, 5e-3, 1e-2])
 
 
 def test_rates_can_be_listed() -> None:
-    strategy = presets.create("discriminative:1e-5/1e-4/1e-3", stages=2)
+    strategy = presets.discriminative(2, rates=(1e-5, 1e-4, 1e-3))
     assert staged(strategy) == [1e-5, 1e-4, 1e-3]
     assert strategy.name == "discriminative:1e-05/0.0001/0.001"
-    # Where the network is not known yet, there are as many stages as rates for them.
-    assert presets.create("discriminative:1e-5/1e-4/1e-3") == strategy
-    with pytest.raises(UsageError, match="network's 5 stages and one for the head, not 3 rates"):
-        presets.create("discriminative:1e-5/1e-4/1e-3", stages=5)
+    with pytest.raises(UsageError, match="5 stages and one for the head, not 3 rates") as raised:
+        presets.discriminative(5, rates=(1e-5, 1e-4, 1e-3))
+    assert "Give 6 rates" in raised.value.hint
 
 
 def test_scratch_starts_from_nothing() -> None:
     for name in NAMES:
-        strategy = presets.create(name)
+        strategy = names.create(name)
         assert strategy.weights == ("random" if name.startswith("scratch") else "pretrained")
         small = name == "scratch:small-cnn"
         assert strategy.backbone == ("bundled:small_cnn" if small else None)
@@ -274,76 +257,8 @@ def test_scratch_starts_from_nothing() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_only_training_by_steps_sees_augmented_images(name) -> None:
-    for phase in presets.create(name, stages=3).phases:
+    for phase in names.create(name, stages=3).phases:
         behind_the_head = {r.pattern for r in phase.rates if r.rate is not None} == {"head"}
         assert phase.augment == ("none" if behind_the_head else "light")
         if isinstance(phase.fit, Train):
             assert list(phase.fit.problems()) == []
-
-
-# Names and arguments that are none
-
-
-def test_an_unknown_strategy_is_told_the_known_ones() -> None:
-    with pytest.raises(UnknownName) as raised:
-        presets.create("magic")
-    assert raised.value.field == "strategy"
-    assert "last-blocks:N" in raised.value.hint
-    assert ".toml" in raised.value.hint
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("feature_extraction", "Fine-tune", "fine-tune:3", "scratch:large-cnn", "norm-only:1"),
-        *("last-blocks:", "last-blocks:0", "last-blocks:-1", "last-blocks:two", "last-blocks:2x"),
-        *("freeze-first", "freeze-first:0", "freeze-first:layers", "freeze-first:2 layers", ""),
-    ],
-)
-def test_a_name_that_is_almost_one_is_unknown(name) -> None:
-    with pytest.raises(UnknownName):
-        presets.create(name)
-
-
-@pytest.mark.parametrize(
-    ("name", "problem"),
-    [
-        ("gradual:epochs=3/3", "needs three whole numbers of epochs"),
-        ("gradual:epochs=1/2/2.5", "needs three whole numbers of epochs"),
-        ("gradual:epochs=1/2/inf", "needs three whole numbers of epochs"),
-        ("gradual:epochs=1/2/nan", "needs three whole numbers of epochs"),
-        ("gradual:rates=1e-3", "needs three whole numbers of epochs and three rates"),
-        ("gradual:rates=a/b/c", "needs numbers with slashes between"),
-        ("gradual:epochs", "needs numbers with slashes between"),
-        ("gradual:blocks=3", "takes epochs, rates, not 'blocks'"),
-        ("discriminative:fast", "needs numbers with slashes between"),
-        ("discriminative:rate=1", "takes decay, high, low, not 'rate'"),
-        ("discriminative:low=", "needs numbers with slashes between"),
-        ("discriminative:low=1e-5/1e-4", "needs one number each"),
-        ("discriminative:low=1e-5,decay=0.5", "needs one number each for high and either low or"),
-        ("discriminative:low=-1e-5", "rates and a factor above 0, not low=-1e-05, high=0.001"),
-        ("discriminative:high=0", "rates and a factor above 0"),
-        ("discriminative:high=inf", "rates and a factor above 0"),
-        ("discriminative:low=nan", "rates and a factor above 0"),
-        ("discriminative:decay=-0.5", r"rates and a factor above 0.*decay=-0\.5"),
-        ("discriminative:decay=0", r"rates and a factor above 0.*decay=0"),
-    ],
-)
-def test_arguments_that_cannot_be_read_are_told_with_their_strategy(name, problem) -> None:
-    with pytest.raises(UsageError, match=problem) as raised:
-        presets.create(name, stages=4)
-    assert name.partition(":")[0] in raised.value.message
-    assert raised.value.field == "strategy"
-
-
-def test_wrong_epochs_and_rates_are_told_when_the_strategy_is_to_run() -> None:
-    with pytest.raises(UsageError, match=r"phase 1: the rate of 'head'.*phase 3: epochs must be"):
-        presets.create("gradual:epochs=1/1/0,rates=-1/1/1").resolve(PLAIN)
-
-
-def test_a_file_is_a_strategy(tmp_path) -> None:
-    path = tmp_path / "mine.toml"
-    path.write_text(presets.create("gradual").to_toml(), encoding="utf-8")
-    assert presets.create(str(path)) == presets.create("gradual")
-    with pytest.raises(UsageError, match="can't be read"):
-        presets.create(str(tmp_path / "other.toml"))

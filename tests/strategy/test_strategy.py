@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart.errors import UsageError
-from headstart.strategy import phase, presets
+from headstart.strategy import names, phase, presets
 from headstart.strategy.patterns import HEAD, Parameter
 from headstart.strategy.phase import Phase, Rate, Solve, Train
 from headstart.strategy.strategy import Strategy
@@ -48,6 +48,7 @@ def test_whatever_is_wrong_with_any_phase_is_told_at_once() -> None:
     )
     with pytest.raises(UsageError) as raised:
         wrong.resolve(NETWORK)
+    assert "headstart.Rate" in raised.value.hint
     told = raised.value.message.removeprefix("The strategy wrong can't run: ").split("; ")
     expected = [
         "weights must be pretrained or random, not 'imagenet'",
@@ -156,7 +157,7 @@ def test_a_strategy_comes_back_from_json_and_toml_as_it_was(strategy) -> None:
 
 @pytest.mark.parametrize("name", [*NAMES, "discriminative:1e-5/1e-4/1e-3/1e-2/0.1/1"])
 def test_every_preset_comes_back_from_json_and_toml_as_it_was(name) -> None:
-    strategy = presets.create(name, stages=5)
+    strategy = names.create(name, stages=5)
     assert from_json(strategy) == from_toml(strategy) == strategy
 
 
@@ -195,7 +196,7 @@ def test_a_file_is_read_and_named_by_its_stem(tmp_path) -> None:
 
 def test_a_written_file_is_read_back(tmp_path) -> None:
     path = tmp_path / "x.toml"
-    strategy = presets.create("discriminative", stages=3)
+    strategy = names.create("discriminative", stages=3)
     path.write_text(strategy.to_toml(), encoding="utf-8")
     assert Strategy.from_toml(path) == strategy
 

@@ -19,30 +19,20 @@ import numpy.typing as npt
 import PIL
 from PIL import Image, ImageEnhance, ImageOps, ImageStat
 
-from headstart.errors import UnknownName, UsageError
+from headstart.data.geometry import rotation, warped, window
+from headstart.data.symmetry import Pixels, check_square, symmetries, turned
+from headstart.errors import UnknownName
 from headstart.files import digest
 
-__all__ = [
-    "AUGMENTATIONS",
-    "SYMMETRIES",
-    "Augment",
-    "augmented",
-    "generator",
-    "symmetries",
-    "symmetry",
-]
+__all__ = ["AUGMENTATIONS", "Augment", "augmented", "generator"]
 
-Pixels = npt.NDArray[np.uint8]
 Pair = tuple[float, float]
 Triple = tuple[float, float, float]
-Matrix = npt.NDArray[np.float64] | tuple[Pair, Pair]
 
 AUGMENTATIONS: tuple[str, ...] = ("none", "light", "standard", "strong", "shear-zoom")
-SYMMETRIES: tuple[str, ...] = ("none", "flip", "square")
 
 # To be raised with every change to what a recipe does with the same generator.
 _VERSION = 1
-_NUMBERS = {"none": (0,), "flip": (0, 1), "square": tuple(range(8))}
 _LUMA = (0.299, 0.587, 0.114)
 
 # TrivialAugment's operations: the weakest and strongest strength, and whether a sign is drawn too.
@@ -124,16 +114,16 @@ class Augment:
         if self.name == "none":
             return pixels.copy()
         if self.symmetry == "square":
-            _check_square(pixels)
+            check_square(pixels)
         numbers = symmetries(self.symmetry)
-        turned = _turned(pixels, numbers[generator.integers(len(numbers))])
+        seen = turned(pixels, numbers[generator.integers(len(numbers))])
         recipe = {
             "light": _light,
             "standard": _standard if len(numbers) > 1 else partial(_standard, degrees=0),
             "strong": _strong if len(numbers) > 1 else partial(_strong, but="rotate"),
             "shear-zoom": _shear_zoom,
         }[self.name]
-        return recipe(turned, generator)
+        return recipe(seen, generator)
 
 
 def generator(seed: int, view: int, image: str) -> np.random.Generator:
@@ -158,57 +148,6 @@ def augmented(pixels: Pixels, augment: Augment, seed: int, view: int, image: str
         UsageError: The symmetries are the square's and H is not W.
     """
     return augment(pixels, generator(seed, view, image)) if view else pixels.copy()
-
-
-# Symmetries
-
-
-def symmetries(name: str) -> tuple[int, ...]:
-    """Return the numbers of the symmetries that ``none``, ``flip`` or ``square`` allows.
-
-    Raises:
-        UnknownName: There is no such set of symmetries.
-    """
-    if name not in _NUMBERS:
-        raise UnknownName("symmetry", name, _NUMBERS, field="symmetry")
-    return _NUMBERS[name]
-
-
-def symmetry(pixels: Pixels, number: int) -> Pixels:
-    """Return pixels (..., H, W, 3) under one of the eight symmetries of the square.
-
-    Args:
-        pixels: One picture or many.
-        number: 0 is the identity and 1 the horizontal mirror image; beyond, ``number // 2``
-            quarter turns counter-clockwise, of the mirror image where ``number`` is odd.
-
-    Returns:
-        A contiguous array of the same shape, the caller's own.
-
-    Raises:
-        UsageError: There is no such number, or it is beyond 1 and H is not W.
-    """
-    if number not in range(8):
-        raise UsageError(f"A symmetry's number must be in 0..7, not {number}.", field="symmetry")
-    if number > 1:
-        _check_square(pixels)
-    return _turned(pixels, number).copy()
-
-
-def _turned(pixels: Pixels, number: int) -> Pixels:
-    """Return ``symmetry``'s pixels as a view, which costs nothing until it is read."""
-    mirrored = pixels[..., ::-1, :] if number % 2 else pixels
-    return np.rot90(mirrored, number // 2, axes=(-3, -2))
-
-
-def _check_square(pixels: Pixels) -> None:
-    height, width = pixels.shape[-3:-1]
-    if height != width:
-        raise UsageError(
-            f"The symmetries of the square need a square input, not {height} x {width}.",
-            field="symmetry",
-            hint="Use the symmetry flip, or an input size with equal sides.",
-        )
 
 
 # What is drawn: small functions of a generator, in shares of the picture's sides
@@ -266,51 +205,6 @@ def operation(generator: np.random.Generator, but: str | None = None) -> tuple[s
 
 
 # What is done
-
-
-def rotation(degrees: float) -> npt.NDArray[np.float64]:
-    """Return the matrix (2, 2) of a rotation."""
-    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    return np.array([[cosine, -sine], [sine, cosine]])
-
-
-def warped(pixels: Pixels, linear: Matrix = ((1, 0), (0, 1)), shift: Pair = (0.0, 0.0)) -> Pixels:
-    """Resample pixels (H, W, 3) bilinearly, once, by an affine map about the centre.
-
-    The output's point p shows the input's ``centre + shift * (W, H) + linear @ (p - centre)``;
-    beyond the border the picture is reflected.
-
-    Args:
-        pixels: The picture.
-        linear: Matrix (2, 2) on (x, y) in pixels.
-        shift: (x, y) as shares of width and height.
-    """
-    height, width = pixels.shape[:2]
-    size = np.array([width, height], np.float64)
-    matrix = np.asarray(linear, np.float64)
-    origin = size / 2 + size * shift - matrix @ size / 2  # what the output's corner (0, 0) shows
-    corners = origin + np.array([[0, 0], [0, 1], [1, 0], [1, 1]]) * size @ matrix.T
-    # Pillow leaves black what it looks up outside; one pixel more covers the rounding.
-    left, top = (math.floor(value) - 1 for value in corners.min(0))
-    right, bottom = (math.ceil(value) + 1 for value in corners.max(0))
-    seen = _window(pixels, range(top, bottom), range(left, right))
-    coefficients = (*matrix[0], origin[0] - left, *matrix[1], origin[1] - top)
-    image = Image.fromarray(seen).transform(
-        (width, height), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
-    )
-    return np.array(image)
-
-
-def _window(pixels: Pixels, rows: range, columns: range) -> Pixels:
-    """Return a copy of pixels (H, W, 3) at rows and columns, reflected beyond the border."""
-    height, width = pixels.shape[:2]
-    return pixels[_reflected(rows, height)].take(_reflected(columns, width), axis=1)
-
-
-def _reflected(places: range, side: int) -> npt.NDArray[np.intp]:
-    period = max(1, 2 * side - 2)  # the border pixel itself is not repeated
-    place = np.arange(places.start, places.stop) % period
-    return np.minimum(place, period - place)
 
 
 def recoloured(pixels: Pixels, factors: Triple, hue: float) -> Pixels:
@@ -384,7 +278,7 @@ def _light(pixels: Pixels, generator: np.random.Generator) -> Pixels:
     height, width = pixels.shape[:2]
     most = math.ceil(height / 16), math.ceil(width / 16)
     y, x = (int(generator.integers(-far, far + 1)) for far in most)
-    return _window(pixels, range(y, y + height), range(x, x + width))
+    return window(pixels, range(y, y + height), range(x, x + width))
 
 
 def _standard(pixels: Pixels, generator: np.random.Generator, degrees: float = 15) -> Pixels:

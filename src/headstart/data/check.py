@@ -95,7 +95,11 @@ def check(
         UsageError: ``max_bad`` is not within 0..1.
     """
     if not 0 <= max_bad <= 1:
-        raise UsageError(f"The share must be within 0 and 1, not {max_bad}.", field="max-bad")
+        raise UsageError(
+            f"The share must be within 0 and 1, not {max_bad}.",
+            field="max-bad",
+            hint="0.01 is usual: one unreadable image in a hundred.",
+        )
     facts = _facts([item.path for item in dataset.items], memory, progress)
     items, digests, failed = [], [], []
     noted: dict[str, list[tuple[str, str]]] = defaultdict(list)

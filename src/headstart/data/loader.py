@@ -62,7 +62,9 @@ def load(
     """
     if batch_size < 1:
         raise UsageError(
-            f"The batch size must be at least 1, not {batch_size}.", field="batch_size"
+            f"The batch size must be at least 1, not {batch_size}.",
+            field="batch_size",
+            hint="32 is usual; less where memory is short.",
         )
     at_least = least_side(spec)
 
@@ -99,7 +101,11 @@ def in_threads(
     """
     workers = default_workers() if workers is None else workers
     if workers < 1:
-        raise UsageError(f"There must be at least 1 worker, not {workers}.", field="workers")
+        raise UsageError(
+            f"There must be at least 1 worker, not {workers}.",
+            field="workers",
+            hint="One for each core of the processor is usual.",
+        )
     return _results(work, things, workers, ahead + 2 * workers)
 
 

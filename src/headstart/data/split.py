@@ -178,6 +178,7 @@ def _at_least(least: int, value: int, option: str) -> None:
         raise UsageError(
             f"--{option} must be at least {least}, so that each class keeps an image; got {value}.",
             field=option,
+            hint=f"Leave --{option} out to train on all of them.",
         )
 
 

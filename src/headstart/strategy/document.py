@@ -31,6 +31,7 @@ from headstart.strategy.phase import OPTIONAL, Phase, Rate, Solve, Train
 __all__ = ["phase_to_dict", "read_strategy", "read_toml", "write_toml"]
 
 FROZEN = "frozen"
+_EXAMPLE = "headstart.strategy.names.create('fine-tune').to_toml()"
 _RATE = re.compile(r'\[\n\s+("[^"\n]*"),\n\s+([^\n]+),\n\s+\]')
 _PHASE = {"rates", "augment", "symmetry", "solve", "train"}
 _STRATEGY = {"name", "phases", "weights", "backbone"}
@@ -73,9 +74,17 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"{path} can't be read: {error.strerror}.", field="strategy") from error
+        raise UsageError(
+            f"{path} can't be read: {error.strerror}.",
+            field="strategy",
+            hint="Give the path of a file of yours, or a strategy's name without .toml.",
+        ) from error
     except ValueError as error:
-        raise UsageError(f"{path} is not TOML: {error}.", field="strategy") from error
+        raise UsageError(
+            f"{path} is not TOML: {error}.",
+            field="strategy",
+            hint=f"Compare it with a strategy's own: {_EXAMPLE}",
+        ) from error
 
 
 def read_strategy(document: Mapping[str, Any], source: str = "This") -> dict[str, Any]:
@@ -93,7 +102,11 @@ def read_strategy(document: Mapping[str, Any], source: str = "This") -> dict[str
     read = reader.strategy(document)
     if reader.problems:
         problems = "; ".join(reader.problems)
-        raise UsageError(f"{source} is not a strategy: {problems}.", field="strategy")
+        raise UsageError(
+            f"{source} is not a strategy: {problems}.",
+            field="strategy",
+            hint=f"Compare it with a strategy's own: {_EXAMPLE}",
+        )
     return read
 
 

@@ -19,7 +19,8 @@ __all__ = ["HEAD", "Parameter", "Phase", "Rate", "Rates", "Solve", "Train"]
 
 Rates = dict[str, float | None]
 OPTIMIZERS = ("adamw", "adam", "sgd")
-SCHEDULES = ("one-cycle", "cosine", "constant", "step", "plateau")
+WARMING = ("one-cycle", "cosine")  # schedules that begin with a warm-up
+SCHEDULES = (*WARMING, "constant", "step", "plateau")
 OPTIONAL = ("clip", "ema", "patience", "views")  # fields of Train that may be None
 AUGMENTATIONS = ("none", "light", "standard", "strong", "shear-zoom", "custom")
 SYMMETRIES = ("none", "flip", "square")
@@ -240,7 +241,11 @@ class Phase:
         """
         problems = list(self.problems(parameters))
         if problems:
-            raise UsageError(f"This phase can't run: {'; '.join(problems)}.", field="rates")
+            raise UsageError(
+                f"This phase can't run: {'; '.join(problems)}.",
+                field="rates",
+                hint="Patterns and fields are explained at headstart.Rate and headstart.Train.",
+            )
         return self._match(parameters)[0]
 
 

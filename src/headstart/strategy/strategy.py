@@ -48,7 +48,9 @@ class Strategy:
             problems += [f"phase {number}: {problem}" for problem in phase.problems(parameters)]
         if problems:
             raise UsageError(
-                f"The strategy {self.name} can't run: {'; '.join(problems)}.", field="strategy"
+                f"The strategy {self.name} can't run: {'; '.join(problems)}.",
+                field="strategy",
+                hint="Patterns and fields are explained at headstart.Rate and headstart.Train.",
             )
         return tuple(phase.resolve(parameters) for phase in self.phases)
 

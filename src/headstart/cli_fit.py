@@ -1,0 +1,197 @@
+"""The commands that make a run: ``fit``, and ``resume`` where one stopped."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headstart import console
+from headstart.cli_options import (
+    Augment,
+    Backbone,
+    BatchSize,
+    ClassWeights,
+    Data,
+    Debug,
+    Device,
+    Json,
+    Limit,
+    LimitPerClass,
+    MaxBad,
+    Noncommercial,
+    Partial,
+    Precision,
+    Resize,
+    Size,
+    Triple,
+    Weights,
+)
+from headstart.cli_values import (
+    parse_channels,
+    parse_gates,
+    parse_numbers,
+    parse_settings,
+    parse_share,
+)
+from headstart.options import Options
+
+if TYPE_CHECKING:
+    from headstart.fitting import Fitted
+
+__all__ = ["add_commands"]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the commands of this module to the command line."""
+    for command in (fit, resume):
+        app.command()(command)
+
+
+def fit(
+    data: Data,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder. Default: runs/DATA-STRATEGY-SEED")
+    ] = None,
+    backbone: Backbone = "",
+    weights: Weights = None,
+    allow_partial: Partial = False,
+    mean: Triple = None,
+    std: Triple = None,
+    strategy: Annotated[
+        str, typer.Option(help="What is trained, and how: a name (docs/strategy.md) or a .toml.")
+    ] = "feature-extraction",
+    head: Annotated[
+        str, typer.Option(help="linear, linear,dropout=0.2, mlp:256,dropout=0.5/0.3")
+    ] = "linear",
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of every phase that trains, or of the head.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
+    augment: Augment = None,
+    symmetry: Annotated[
+        str | None, typer.Option(help="Mirror images that mean the same: none, flip or square.")
+    ] = None,
+    average: Annotated[
+        str, typer.Option(help="Average predictions over mirror images: none, flip or square.")
+    ] = "none",
+    views: Annotated[
+        int | None, typer.Option(help="Augmented views of each image, beside the plain one.")
+    ] = None,
+    train: Annotated[
+        list[str] | None,
+        typer.Option(help="More of training, as optimizer=sgd,mixup=0.2 (docs/strategy.md)."),
+    ] = None,
+    size: Size = None,
+    resize: Resize = None,
+    split: Annotated[
+        str | None, typer.Option(help="Shares of train, val, test. Default: 0.7,0.15,0.15")
+    ] = None,
+    limit: Limit = None,
+    limit_per_class: LimitPerClass = None,
+    class_weights: ClassWeights = "none",
+    seed: Annotated[int, typer.Option(help="Decides the split and all that is drawn.")] = 0,
+    split_seed: Annotated[
+        int | None, typer.Option(help="Decides the split. Default: the seed.")
+    ] = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    batch_size: BatchSize = None,
+    no_refit: Annotated[
+        bool, typer.Option("--no-refit", help="Keep the solved head that has not seen val.")
+    ] = False,
+    save_minutes: Annotated[
+        float, typer.Option(help="Save a run that trains at least this often.")
+    ] = 5.0,
+    max_bad: MaxBad = "1%",
+    minimum: Annotated[
+        list[str] | None,
+        typer.Option("--min", help="Test metric to reach, as accuracy=0.9; else exit 7."),
+    ] = None,
+    allow_noncommercial: Noncommercial = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and compute nothing.")
+    ] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a classifier on labelled images and judge it on images it never saw."""
+    options = Options(
+        backbone=backbone,
+        weights=weights,
+        allow_partial=allow_partial,
+        mean=parse_channels("mean", mean),
+        std=parse_channels("std", std),
+        strategy=strategy,
+        head=head,
+        epochs=epochs,
+        lr=lr,
+        augment=augment,
+        symmetry=symmetry,
+        average=average,
+        views=views,
+        train=parse_settings(train or []),
+        size=size,
+        resize=resize,
+        split=parse_numbers("split", split),
+        limit=limit,
+        limit_per_class=limit_per_class,
+        class_weights=class_weights,
+        seed=seed,
+        split_seed=split_seed,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        refit=not no_refit,
+        save_minutes=save_minutes,
+        max_bad=parse_share("max-bad", max_bad),
+        minimum=parse_gates(minimum or []),
+        allow_noncommercial=allow_noncommercial,
+    )
+    if dry_run:
+        _dry_run(data, options, as_json)
+        return
+    from headstart.fitting import fit as fit_images
+
+    command = shlex.join(["headstart", *sys.argv[1:]])
+    with console.Progress() as progress:
+        fitted = fit_images(data, out, listener=progress, command=command, **vars(options))
+    _show(fitted, as_json)
+
+
+def _show(fitted: Fitted, as_json: bool) -> None:
+    if as_json:
+        console.put_json(fitted.report.to_dict())
+        return
+    console.put(*console.summary(fitted.report), "", str(fitted.folder / "report.html"))
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that stopped.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on although the images have changed.")
+    ] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Go on with a run where it stopped; on a CPU bit by bit as if it had not."""
+    from headstart.resuming import resume as go_on
+
+    with console.Progress() as progress:
+        fitted = go_on(run, listener=progress, force=force)
+    _show(fitted, as_json)
+
+
+def _dry_run(data: str, options: Options, as_json: bool) -> None:
+    from headstart.cache import Cache
+    from headstart.plan import make_plan
+
+    with console.Progress() as progress:
+        plan = make_plan(data, options, cache=Cache(), progress=progress.bar("read"))
+    if as_json:
+        console.put_json(plan.to_dict())
+    else:
+        console.put(*plan.lines(), "", plan.asked.to_toml().rstrip())

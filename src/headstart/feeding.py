@@ -1,0 +1,53 @@
+"""What a phase that trains is fed: views of the images, and what each class weighs."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from headstart.adjust import custom_transform
+from headstart.cache import Cache
+from headstart.data.augment import Augment
+from headstart.images import Images
+from headstart.plan import Plan
+from headstart.strategy.phase import Phase
+from headstart.training.boundary import Boundary
+from headstart.training.device import InferencePath
+from headstart.training.pixels import Pixels, Stream
+
+__all__ = ["class_weights", "stream_of"]
+
+
+def stream_of(
+    plan: Plan, images: Images, phase: Phase, start: int, cache: Cache, path: InferencePath
+) -> Stream:
+    """Return what a phase reads: views of the pixels, or what the blocks before ``start`` give.
+
+    Args:
+        plan: The run's plan.
+        images: The images, with their pixels.
+        phase: The phase, whose augmentation it is.
+        start: How many blocks are computed once a view and remembered; 0 for none.
+        cache: Where that is remembered.
+        path: How those blocks are computed.
+    """
+    assert images.pixels is not None
+    options = plan.options
+    custom = phase.augment == "custom"
+    pixels = Pixels(
+        images.pixels,
+        images.digests,
+        Augment() if custom else Augment(phase.augment, phase.symmetry),
+        options.seed,
+        custom=custom_transform(options) if custom else None,
+    )
+    return Boundary(plan.backbone, start, pixels, cache, path) if start else pixels
+
+
+def class_weights(plan: Plan, images: Images) -> torch.Tensor | None:
+    """Return N / (C * count) of each class, as scikit-learn's ``balanced``; None without."""
+    if plan.options.class_weights != "balanced":
+        return None
+    labels = images.labels[images.parts["train"]]
+    counts = np.bincount(labels, minlength=len(plan.task.classes))
+    return torch.from_numpy(len(labels) / (len(counts) * counts)).float()

@@ -1,0 +1,105 @@
+"""What is written on the command line, read as values."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headstart.cli_values import (
+    parse_channels,
+    parse_gates,
+    parse_numbers,
+    parse_settings,
+    parse_share,
+)
+from headstart.errors import UsageError
+
+
+@settings(deadline=None)
+@given(st.tuples(*[st.floats(allow_nan=False)] * 3))
+def test_three_numbers_are_read_back(numbers) -> None:
+    for parse in (parse_numbers, parse_channels):
+        assert parse("mean", ",".join(map(repr, numbers))) == numbers
+        assert parse("mean", ", ".join(map(repr, numbers))) == numbers
+
+
+def test_no_numbers_stay_none() -> None:
+    assert parse_numbers("split", None) is None
+    assert parse_channels("mean", None) is None
+
+
+def test_one_number_is_read_for_channels() -> None:
+    assert parse_channels("mean", "127.5") == (127.5,)
+
+
+@pytest.mark.parametrize("text", ["", "0.5,0.5", "1,2,3,4", "a,b,c", "0.5;0.5;0.5"])
+def test_what_is_neither_one_number_nor_three_is_told_with_its_option(text) -> None:
+    with pytest.raises(UsageError, match="--mean must be one number, or three") as raised:
+        parse_channels("mean", text)
+    assert repr(text) in raised.value.message
+    assert raised.value.field == "mean"
+    assert raised.value.hint == "Write --mean 0.5, or --mean 0.5,0.5,0.5 for red, green and blue."
+
+
+@pytest.mark.parametrize("text", ["", "0.5", "0.5,0.5", "1,2,3,4", "a,b,c", "0.5;0.5;0.5"])
+def test_what_is_not_three_numbers_is_told_with_its_option(text) -> None:
+    with pytest.raises(UsageError, match="--split must be three numbers") as raised:
+        parse_numbers("split", text)
+    assert repr(text) in raised.value.message
+    assert raised.value.field == "split"
+    assert "--split 0.7,0.15,0.15" in raised.value.hint
+
+
+@settings(deadline=None)
+@given(st.floats(0, 100))
+def test_a_share_is_a_number_or_a_percentage(number) -> None:
+    assert parse_share("max-bad", repr(number)) == number
+    assert parse_share("max-bad", f" {number!r}% ") == number / 100
+
+
+@pytest.mark.parametrize("text", ["", "%", "one", "1%%", "1 percent"])
+def test_what_is_no_share_is_told_with_its_option(text) -> None:
+    with pytest.raises(UsageError, match="--max-bad must be a share") as raised:
+        parse_share("max-bad", text)
+    assert repr(text) in raised.value.message
+
+
+def test_gates_are_read() -> None:
+    texts = ["accuracy=0.9", " macro_f1 = 85%"]
+    assert parse_gates(texts) == {"accuracy": 0.9, "macro_f1": 0.85}
+    assert parse_gates([]) == {}
+
+
+@pytest.mark.parametrize("text", ["accuracy", "accuracy=", "accuracy=high", "=", "accuracy:0.9"])
+def test_what_is_no_gate_is_a_usage_error(text) -> None:
+    with pytest.raises(UsageError, match="--min"):
+        parse_gates([text])
+
+
+# Settings of training
+
+
+@pytest.mark.parametrize(
+    ("texts", "settings"),
+    [
+        ([], {}),
+        (["optimizer=sgd"], {"optimizer": "sgd"}),
+        (["mixup=0.2,clip=none"], {"mixup": 0.2, "clip": "none"}),
+        (["epochs=3", "ema=1e-3,views=0"], {"epochs": 3, "ema": 1e-3, "views": 0}),
+        ([" label-smoothing = 0 , clip=2.5"], {"label_smoothing": 0, "clip": 2.5}),
+        (["monitor=none"], {"monitor": "none"}),
+        (["clip=1", "clip=2"], {"clip": 2}),
+    ],
+)
+def test_settings_are_read(texts, settings) -> None:
+    read = parse_settings(texts)
+    assert read == settings
+    assert [type(value) for value in read.values()] == [type(v) for v in settings.values()]
+
+
+@pytest.mark.parametrize("text", ["", "optimizer", "mixup=0.2,", "mixup:0.2", ",mixup=1"])
+def test_what_is_no_setting_is_a_usage_error(text) -> None:
+    with pytest.raises(UsageError, match="--train must be name=value") as raised:
+        parse_settings([text])
+    assert raised.value.field == "train"

@@ -1,0 +1,106 @@
+"""The images of a run: which can be read, where each is, and that each is decoded once."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headstart.cache import Cache
+from headstart.errors import DataError
+from headstart.images import Images, prepare
+from headstart.log import Log
+from headstart.options import Options
+from headstart.plan import make_plan
+from pictures import write_photos
+from planned import HEAD
+
+
+@pytest.fixture
+def made(few_photos, small, tmp_path):
+    """Plan a run with these options, and prepare its images; what is heard is kept beside."""
+
+    def make(data: Path = few_photos, **options):
+        cache, heard = Cache(tmp_path / "cache"), []
+        plan = make_plan(data, Options(**small | {"size": 32} | options), cache=cache)
+        return plan, prepare(plan, cache, Log(heard.append)), heard
+
+    return make
+
+
+def spoil(*files: Path) -> None:
+    """Cut files in half: their headers can still be read."""
+    for file in files:
+        content = file.read_bytes()
+        file.write_bytes(content[: len(content) // 2])
+
+
+def test_images_know_their_parts(prepared):
+    plan, images = prepared(HEAD)
+    assert images.names == tuple(item.name for item in plan.checked.items)
+    every = np.concatenate([images.parts[part] for part in ("train", "val", "test")])
+    assert sorted(every) == list(range(28))
+    for part in ("train", "val", "test"):
+        found = [images.names[position] for position in images.parts[part]]
+        assert found == [plan.checked.items[i].name for i in getattr(plan.split, part)]
+    for name, label in zip(images.names, images.labels, strict=True):
+        assert plan.task.classes[label] == name.split("/")[0]
+
+
+def test_of_images_in_another_order_parts_are_positions_among_them(prepared):
+    plan, images = prepared(HEAD)
+    turned = Images.of(plan, plan.split, images.indices[::-1], None)
+    assert turned.names == images.names[::-1]
+    for part, positions in turned.parts.items():
+        assert [turned.names[p] for p in positions] == [images.names[p] for p in images.parts[part]]
+
+
+def test_where_a_head_is_solved_all_features_are_there_and_no_pixels(made):
+    plan, prepared, heard = made()
+    assert prepared.images.pixels is None
+    assert len(prepared.features.rows) == prepared.computed == 28
+    assert list(prepared.features.positions) == list(range(28))
+    assert prepared.split == plan.split
+    (told,) = [event for event in heard if event["event"] == "features"]
+    assert (told["images"], told["computed"], told["failed"]) == (28, 28, 0)
+
+
+def test_where_all_is_trained_there_are_pixels_and_features_enough_to_choose_the_path(made):
+    plan, prepared, _ = made(strategy="fine-tune", batch_size=8)
+    assert prepared.images.pixels.all().shape == (28, 32, 32, 3)
+    assert len(prepared.features.rows) == plan.path.batch_size == 8
+
+
+def test_what_is_remembered_is_not_computed_again(made):
+    assert made()[1].computed == 28
+    assert made()[1].computed == 0
+
+
+@pytest.mark.parametrize("strategy", ["feature-extraction", "last-blocks:1"])
+def test_an_image_that_cannot_be_decoded_is_left_out_of_all(few_photos, made, tmp_path, strategy):
+    data = Path(shutil.copytree(few_photos, tmp_path / "data"))
+    plan, _, _ = made(data)
+    lost = plan.checked.items[plan.split.train[0]]
+    spoil(lost.path)
+    plan, prepared, _ = made(data, strategy=strategy, max_bad=0.5)
+    assert [failure.name for failure in prepared.failed] == [lost.name]
+    assert lost.name not in prepared.images.names
+    assert len(prepared.split.train) == len(plan.split.train) - 1
+    assert len(prepared.features.rows) == len(prepared.images.names) == 27
+    with pytest.raises(DataError, match="1 of 28"):
+        made(data, strategy=strategy, max_bad=0.0)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"), [("train/dog", "training image of dog"), ("test", "no test image")]
+)
+def test_what_is_left_must_be_enough(made, tmp_path, part, message):
+    data = tmp_path / "data"
+    write_photos(data / "train", classes=("cat", "dog"), each=10)
+    write_photos(data / "test", classes=("cat", "dog"), each=1)
+    spoil(*(data / part).rglob("*.jpg"))
+    with pytest.raises(DataError, match=message) as told:
+        made(data, max_bad=0.9)
+    assert told.value.hint
