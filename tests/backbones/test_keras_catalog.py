@@ -18,7 +18,7 @@ from headstart.errors import MissingWeights, ModelError, UnknownName
 def home(tmp_path, monkeypatch):
     """Keras's folder, empty."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (tmp_path / "models").mkdir()
     return tmp_path
 

@@ -55,3 +55,15 @@ def test_it_tells_the_blocks_that_are_trained(start, frozen):
     rates = {p.name: None if p.name.startswith(first) else 0.1 for p in model.describe()}
     model.freeze(rates if frozen else dict.fromkeys(rates, 0.1))
     assert list(Tail(model, start).trained()) == list(model.blocks)[max(start, frozen) :]
+
+
+def test_the_head_is_computed_in_fp32_whatever_the_rest_is_computed_in():
+    model = make_model().eval()
+    tail = Tail(model, 4)  # pooling and the head
+    values = torch.rand(2, 8, 6, 6).bfloat16()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        logits = tail(values)
+    assert logits.dtype == torch.float32
+    with torch.no_grad():
+        pooled = model.blocks[4](values)
+        assert torch.equal(logits, model.head(pooled.float()))
