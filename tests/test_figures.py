@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -51,9 +52,15 @@ def test_the_same_report_gives_the_same_bytes(tmp_path):
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
 
 
-def test_pyplot_is_never_imported(tmp_path):
+def test_pyplot_is_never_imported(tmp_path, monkeypatch):
+    # Not by drawing, and not by our modules: others in this process may have it.
+    monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
     confusion_figure(report(), tmp_path / "confusion.png")
     assert "matplotlib.pyplot" not in sys.modules
+    ours = "import headstart.figures, headstart.curves, headstart.scatter, headstart.png"
+    asked = f"{ours}, sys; print('matplotlib.pyplot' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
 
 
 BLUE, ORANGE, BLACK = (23, 80, 143), (181, 84, 12), (0, 0, 0)
