@@ -57,7 +57,7 @@ def main() -> None:
                     )
                     took = time.perf_counter() - start
                 found = fitted.report.test["accuracy"]
-                cells.append(f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})")
+                cells.append(f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})")
                 if not changes:
                     cells.append(f"{took:.0f}")
                 if path is None:

@@ -250,8 +250,8 @@ def keep_freed_memory(path: InferencePath) -> bool:
     """Let the process keep the memory that a CPU's layers free, for the layers that follow.
 
     glibc gives every large block back to the system and takes new pages for the next, which
-    costs a third and more of a convolutional network's time on a CPU (docs/benchmarks.md). What
-    the process holds at its peak it then holds until it ends.
+    costs a sixth of a whole feature extraction on a CPU (docs/benchmarks.md) and more of training.
+    What the process holds at its peak it then holds until it ends.
 
     Returns:
         Whether it was asked for: for a path on a CPU, on Linux with glibc.
