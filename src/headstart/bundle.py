@@ -28,6 +28,7 @@ from torch import nn
 from headstart.backbones import zoo
 from headstart.backbones.base import Backbone
 from headstart.backbones.keras_export import keras_file
+from headstart.backbones.timm_export import timm_config
 from headstart.data.symmetry import symmetries
 from headstart.errors import ModelError, UnsafeFile, UsageError
 from headstart.files import (
@@ -106,7 +107,7 @@ def save(folder: Path, parts: Parts, *, card: str) -> None:
     write_json(folder / "headstart.json", document)
     write_bytes(folder / "model.safetensors", save_tensors(_tensors(backbone, parts.head)))
     write_text(folder / "README.md", card)
-    config = timm_config(backbone, task) if form.is_linear else None
+    config = timm_config(backbone, task.classes) if form.is_linear else None
     if config is None:  # and not one that another classifier left there
         (folder / "config.json").unlink(missing_ok=True)
     else:
@@ -151,31 +152,6 @@ def _tensors(backbone: Backbone, head: nn.Module) -> dict[str, torch.Tensor]:
     return {
         key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for key, value in tensors.items()
-    }
-
-
-def timm_config(backbone: Backbone, task: SingleLabel) -> dict[str, Any] | None:
-    """Return the config.json by which timm loads the folder, or None for other networks."""
-    if backbone.zoo not in ("bundled", "timm") or backbone.classifier is None:
-        return None
-    spec = backbone.input_spec
-    return {
-        "architecture": backbone.architecture["architecture"],
-        "num_classes": len(task.classes),
-        "num_features": backbone.feature_dim,
-        "model_args": backbone.architecture["arguments"],
-        "pretrained_cfg": {
-            "tag": "headstart",
-            "input_size": [3, spec.height, spec.width],
-            "interpolation": spec.interpolation,
-            "crop_pct": spec.crop_fraction,
-            "crop_mode": {"crop": "center", "squash": "squash", "pad": "border"}[spec.resize],
-            "mean": [value / 255 for value in spec.mean],
-            "std": [value / 255 for value in spec.std],
-            "num_classes": len(task.classes),
-            "classifier": backbone.classifier,
-            "label_names": list(task.classes),
-        },
     }
 
 

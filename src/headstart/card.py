@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headstart import bundle
+from headstart.backbones.timm_export import timm_config
 from headstart.metrics import Metric
 from headstart.report import Report
 from headstart.training_text import choice
@@ -86,7 +86,7 @@ classifier = headstart.load("this-folder")
 classifier.predict("image.jpg")
 ```
 """
-    if bundle.timm_config(backbone, classifier.task) is not None:
+    if timm_config(backbone, classifier.task.classes) is not None:
         card += """
 timm loads the folder too: `timm.create_model("local-dir:this-folder", pretrained=True)`. Without
 `pretrained=True` timm gives random weights and does not say so.

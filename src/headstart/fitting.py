@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from headstart.bundle import timm_config
+from headstart.backbones.timm_export import timm_config
 from headstart.cache import Cache
 from headstart.card import model_card
 from headstart.checkpointing import as_begun
@@ -247,7 +247,9 @@ class Walk:
         self.clock.begin(None)
         report = outcome.report(run.folder.name, self.clock.timings(), self.command)
         is_linear = HeadSpec.parse(self.options.head).is_linear
-        for_timm = is_linear and timm_config(classifier.backbone, classifier.task) is not None
+        for_timm = (
+            is_linear and timm_config(classifier.backbone, classifier.task.classes) is not None
+        )
         classifier.save(run.folder / "model", card=model_card(report, for_timm=for_timm))
         confusion_figure(report, run.folder / "figures" / "confusion.png")
         mistakes_figure(pictures, run.folder / "figures" / "mistakes.png")

@@ -16,7 +16,7 @@ from typing import Any
 
 from headstart.backbones.base import Block
 from headstart.backbones.keras_adapter import Graph, Step, Value, wrap
-from headstart.backbones.stages import MOST_BLOCKS, weight_matrices
+from headstart.backbones.stages import shortened, weight_matrices
 
 __all__ = ["cut_graph", "own_names", "to_steps"]
 
@@ -140,7 +140,7 @@ def cut_graph(steps: Sequence[Step], size: tuple[int, int]) -> tuple[Block, ...]
         size: Height and width of the network's input, in pixels.
     """
     *body, pool = _runs(steps)
-    parts = _shortened(_joined(_placed(body)))
+    parts = shortened(_joined(_placed(body)))
     blocks = []
     source = 0
     for part in parts:
@@ -220,18 +220,3 @@ def _joined(parts: Sequence[_Part]) -> list[_Part]:
         else:
             joined.append(part)
     return joined
-
-
-def _shortened(parts: Sequence[_Part]) -> list[_Part]:
-    """Make one part of a stage, the first stages first, until the list is short enough."""
-    parts = list(parts)
-    for stage in dict.fromkeys(part.stage for part in parts):
-        if len(parts) < MOST_BLOCKS:
-            break
-        same = [part for part in parts if part.stage == stage]
-        at = parts.index(same[0])
-        whole = same[0]
-        for part in same[1:]:
-            whole += part
-        parts[at : at + len(same)] = [whole]
-    return parts

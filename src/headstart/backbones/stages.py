@@ -11,7 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import reduce
+from operator import add
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -19,8 +21,9 @@ from torch import nn
 from headstart.backbones.base import Block
 from headstart.backbones.line import Piece
 
-__all__ = ["MOST_BLOCKS", "Step", "join", "weight_matrices"]
+__all__ = ["MOST_BLOCKS", "Step", "join", "shortened", "weight_matrices"]
 
+P = TypeVar("P", bound="Staged")
 MOST_BLOCKS = 20  # more only where a network has more stages
 
 
@@ -31,6 +34,17 @@ class Step:
     piece: Piece
     parameters: tuple[str, ...]
     output: Any
+
+
+class Staged(Protocol):
+    """A part of a network that is in one stage, and can be joined to the part that follows."""
+
+    @property
+    def stage(self) -> str:
+        """The stage's name."""
+
+    def __add__(self: P, other: P, /) -> P:
+        """Return both as one part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,16 +165,19 @@ def _merge(parts: Sequence[_Part]) -> list[_Part]:
             blocks[-1] += part
         else:
             blocks.append(part)
-    for stage in dict.fromkeys(part.stage for part in blocks):
-        if len(blocks) < MOST_BLOCKS:
+    return shortened(blocks)
+
+
+def shortened(parts: Sequence[P]) -> list[P]:
+    """Make one part of a stage, the first stages first, until the list is short enough."""
+    parts = list(parts)
+    for stage in dict.fromkeys(part.stage for part in parts):
+        if len(parts) < MOST_BLOCKS:
             break
-        same = [part for part in blocks if part.stage == stage]
-        at = blocks.index(same[0])
-        whole = same[0]
-        for part in same[1:]:
-            whole += part
-        blocks[at : at + len(same)] = [whole]
-    return blocks
+        same = [part for part in parts if part.stage == stage]
+        at = parts.index(same[0])
+        parts[at : at + len(same)] = [reduce(add, same)]
+    return parts
 
 
 def _block(name: str, part: _Part, stride: int) -> Block:
