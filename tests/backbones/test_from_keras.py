@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import zipfile
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import headstart
@@ -16,6 +18,8 @@ from headstart.backbones.from_keras import new_model
 from headstart.backbones.keras_backend import load_keras
 from headstart.backbones.keras_blocks import to_steps
 from headstart.backbones.keras_catalog import entry
+from headstart.backbones.keras_h5 import read_h5
+from headstart.data.transforms import normalise, resize
 from headstart.errors import ModelError, UnknownName, UnsafeFile, UsageError
 from headstart.files import file_digest
 from headstart.strategy.phase import Phase, Rate, Train
@@ -328,3 +332,26 @@ def from_keras_file(path, classifier, picture) -> np.ndarray:
     with keras.device("cpu"), torch.no_grad():
         model = keras.saving.load_model(path)
         return model(torch.from_numpy(np.moveaxis(x, 0, -1)[None]), training=False).numpy()[0]
+
+
+def test_real_weights_know_bulldogs_with_their_own_preprocessing():
+    shared = Path(__file__).parents[2] / "../shared"
+    file = shared / "weights/mobilenetv2_dogs_keras/dog_breed_mobilenetv2.h5"
+    folder = shared / "datasets/oxford_pets_3breeds/images/american_bulldog"
+    if not (file.exists() and folder.is_dir()):
+        pytest.skip("the shared weights and pets are not here")
+    arrays = read_h5(file)
+    weight, bias = (torch.from_numpy(arrays[f"dense.{name}"]) for name in ("kernel", "bias"))
+    photos = [Image.open(path).convert("RGB") for path in sorted(folder.iterdir())[:30]]
+
+    def share(**preprocessing: object) -> float:
+        backbone = zoo.create("keras:MobileNetV2", weights=file, size=160, **preprocessing)
+        spec = backbone.input_spec
+        pixels = torch.stack([torch.from_numpy(normalise(resize(p, spec), spec)) for p in photos])
+        with torch.no_grad():
+            breeds = (backbone.chain()(pixels) @ weight + bias).argmax(1)
+        # 11 and 12 of the file's 19 breeds: bull mastiff and French bulldog, the next of kin.
+        return float(((breeds == 11) | (breeds == 12)).float().mean())
+
+    assert share() > 0.6
+    assert share(mean=(0.0,) * 3, std=(1 / 255,) * 3) < 0.3  # pixels of 0 to 255
