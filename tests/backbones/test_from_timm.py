@@ -113,6 +113,15 @@ def test_a_download_that_only_timm_reads_is_taken_as_timm_reads_it(caches, monke
     assert backbone.weights == "test_resnet.r160_in1k, downloaded"
 
 
+def test_another_file_under_a_cached_name_is_refused(caches):
+    """legacy_seresnet18 has no Hugging Face copy; the name of its file holds its SHA-256."""
+    file = caches / "torch" / "checkpoints" / "seresnet18-4bb0ce65.pth"
+    file.parent.mkdir(parents=True)
+    torch.save(full_state("legacy_seresnet18"), file)
+    with pytest.raises(ModelError, match=r"seresnet18-4bb0ce65\.pth is not what its name says"):
+        zoo.create("timm:legacy_seresnet18")
+
+
 def test_positions_are_resampled_for_another_size(caches):
     cache(caches, "timm--test_vit.r160_in1k", full_state("test_vit"))
     backbone = zoo.create("timm:test_vit", size=96)

@@ -24,12 +24,17 @@ np.save(sys.argv[3], model.predict(np.load(sys.argv[2]), verbose=0))
 """
 BACKENDS = [
     "torch",
-    pytest.param(
-        "jax",
-        marks=[
-            pytest.mark.slow,
-            pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="jax is not installed"),
-        ],
+    *(
+        pytest.param(
+            backend,
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(
+                    not importlib.util.find_spec(backend), reason=f"{backend} is not installed"
+                ),
+            ],
+        )
+        for backend in ("jax", "tensorflow")
     ),
 ]
 

@@ -261,6 +261,7 @@ def _pretrained(
         if path is None:  # another framework's file, which timm alone reads
             return downloaded, f"{name}, {came}"
         del downloaded
+    hub.check_hash(path)
     # Read in one way, whether it has just come or lay there: the next run gets the same numbers.
     overlay = {"state_dict": read_weights(path)}
     try:

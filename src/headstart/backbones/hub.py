@@ -101,9 +101,13 @@ def download(full_name: str, url: str) -> Path:
 def check_hash(file: Path) -> None:
     """Hold a file of torch.hub's cache to the hash in its name, if there is one.
 
+    A file that lies elsewhere passes: there, what looks like a hash is a part of the name.
+
     Raises:
         ModelError: Its content has another, or it can't be read.
     """
+    if file.parent != _torch_folder():
+        return
     expected = torch.hub.HASH_REGEX.search(file.name)
     try:
         same = expected is None or file_digest(file).startswith(expected[1])
