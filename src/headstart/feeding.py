@@ -45,9 +45,13 @@ def stream_of(
 
 
 def class_weights(plan: Plan, images: Images) -> torch.Tensor | None:
-    """Return N / (C * count) of each class, as scikit-learn's ``balanced``; None without."""
+    """Return N / (C * count) of each class, as scikit-learn's ``balanced``; None without.
+
+    Where images have weights, these are counted.
+    """
     if plan.options.class_weights != "balanced":
         return None
-    labels = images.labels[images.parts["train"]]
-    counts = np.bincount(labels, minlength=len(plan.task.classes))
-    return torch.from_numpy(len(labels) / (len(counts) * counts)).float()
+    train = images.parts["train"]
+    weights = None if images.weights is None else images.weights[train]
+    counts = np.bincount(images.labels[train], weights, minlength=len(plan.task.classes))
+    return torch.from_numpy(counts.sum() / (len(counts) * counts)).float()

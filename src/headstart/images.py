@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from headstart.cache import Cache
 from headstart.data.check import judge_failures
+from headstart.data.items import Item
 from headstart.data.read import Failure
 from headstart.data.split import Split
 from headstart.errors import DataError
@@ -23,6 +24,7 @@ __all__ = ["Images", "Labels", "Prepared", "prepare"]
 
 PARTS = ("train", "val", "test")
 Labels = npt.NDArray[np.int64]
+Weights = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Images:
         digests: Their n digests.
         names: Their n names.
         labels: (n,) encoded.
+        weights: (n,) how much each counts in training; None where the data gives no weights.
         parts: Positions of ``train``, ``val`` and ``test`` among the n.
         pixels: Their pixels, where a phase needs them.
     """
@@ -42,6 +45,7 @@ class Images:
     digests: tuple[str, ...]
     names: tuple[str, ...]
     labels: Labels
+    weights: Weights | None
     parts: dict[str, npt.NDArray[np.int64]]
     pixels: Rows | None
 
@@ -61,9 +65,15 @@ class Images:
             digests=tuple(plan.checked.digests[index] for index in indices),
             names=tuple(item.name for item in items),
             labels=plan.task.encode([item.label for item in items]),
+            weights=_weights(items),
             parts=parts,
             pixels=pixels,
         )
+
+
+def _weights(items: Sequence[Item]) -> Weights | None:
+    weights = np.array([item.weight for item in items], dtype=np.float32)
+    return None if (weights == 1).all() else weights
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,10 @@ class Phases:
             for labels in (images.labels[images.parts[part]],)
         )
         balanced = self.plan.options.class_weights == "balanced"
-        solved = solve(train, val, fit, balanced=balanced, refit=self.plan.refits)
+        weights = None
+        if images.weights is not None:
+            weights = (images.weights[images.parts["train"]], images.weights[images.parts["val"]])
+        solved = solve(train, val, fit, balanced=balanced, refit=self.plan.refits, weights=weights)
         last = number == len(self.plan.strategy.phases) - 1
         # val chooses in the phases to come, so until the last one the head has not seen it.
         weight, bias = (
@@ -216,6 +219,7 @@ class Phases:
             val=images.parts["val"],
             views=fit.views or 0,
             first_view=epochs_before(self.plan.strategy, number),
+            weights=images.weights,
         )
         engine = Engine(
             self.model,

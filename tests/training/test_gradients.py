@@ -83,3 +83,63 @@ def test_both_ways_to_mix_are_drawn():
             mixed, _ = engine.gradients.mix(images, labels)
             whole.add(bool((mixed == mixed.round()).all()))  # cutmix invents no colour
     assert whole == {True, False}
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("class_weights", [None, torch.tensor([1.0, 2.0, 5.0])])
+def test_an_image_of_twice_the_weight_counts_as_two(smoothing, class_weights):
+    found = []
+    for weights, twice in (([2.0, 1, 1, 1], []), (None, [0]), ([6.0, 3, 3, 3], [])):
+        model = steady()
+        options = {"class_weights": class_weights}
+        engine = make_engine(model, batch_norm="hold", label_smoothing=smoothing, options=options)
+        model.eval()
+        images, labels = batch(engine, 4)
+        images, labels = torch.cat([images, images[twice]]), torch.cat([labels, labels[twice]])
+        given = None if weights is None else torch.tensor(weights)
+        loss = engine.gradients.compute(images, labels, weights=given, seed=5)
+        found.append((loss, gradients_of(model)))
+    (first, theirs), *others = found
+    for loss, gradients in others:
+        assert loss == pytest.approx(first, rel=1e-5)
+        for name in theirs:
+            assert torch.allclose(gradients[name], theirs[name], atol=1e-5), name
+
+
+@pytest.mark.parametrize("mixup", [0.0, 1.0])
+@pytest.mark.parametrize("parts", [1, 2, 4, 9])
+def test_parts_of_weighted_images_add_up_too(parts, mixup):
+    found = []
+    for number in (1, parts):
+        model = steady()
+        engine = make_engine(
+            model,
+            batch_norm="hold",
+            mixup=mixup,
+            options={"class_weights": torch.tensor([1.0, 2.0, 5.0])},
+        )
+        model.eval()
+        weights = torch.tensor([0.5, 1.0, 3.0, 1.0, 0.1, 2.0])
+        loss = engine.gradients.compute(*batch(engine), weights=weights, parts=number, seed=5)
+        found.append((loss, gradients_of(model)))
+    (whole, first), (split, second) = found
+    assert split == pytest.approx(whole, rel=1e-5)
+    for name in first:
+        assert torch.allclose(first[name], second[name], atol=1e-5), name
+
+
+def test_a_mixed_image_counts_as_its_parts_do():
+    """An image of hardly any weight is hardly in the loss, whatever it is mixed with."""
+    losses = {}
+    for label in (0, 1):
+        model = steady()
+        engine = make_engine(model, batch_norm="hold", mixup=1.0)
+        model.eval()
+        images, labels = batch(engine, 2)
+        labels = torch.tensor([label, int(labels[1])])
+        for weight in (1.0, 1e-7):
+            weights = torch.tensor([weight, 1.0])
+            loss = engine.gradients.compute(images, labels, weights=weights, seed=4)
+            losses[label, weight] = loss
+    assert losses[0, 1e-7] == pytest.approx(losses[1, 1e-7], rel=1e-4)
+    assert losses[0, 1.0] != pytest.approx(losses[1, 1.0], rel=1e-2)

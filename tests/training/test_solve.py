@@ -34,13 +34,15 @@ def softmax(features: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.nd
     return odds / odds.sum(axis=1, keepdims=True)
 
 
-def scikit_learns(train: Part, penalty: float, features: np.ndarray, balanced=False) -> np.ndarray:
+def scikit_learns(
+    train: Part, penalty: float, features: np.ndarray, balanced=False, weights=None
+) -> np.ndarray:
     """Return the probabilities of scikit-learn's own logistic regression, solved to the end."""
     mean, std = train[0].mean(axis=0, dtype=float), train[0].std(axis=0, dtype=float)
     model = LogisticRegression(
         C=1 / penalty, tol=1e-10, max_iter=100_000, class_weight="balanced" if balanced else None
     )
-    model.fit((train[0] - mean) / std, train[1])
+    model.fit((train[0] - mean) / std, train[1], weights)
     return model.predict_proba((features - mean) / std)
 
 
@@ -300,3 +302,37 @@ def test_without_a_refit_the_final_head_has_not_seen_val():
     assert np.array_equal(once.val_weight, twice.val_weight)
     assert (once.fitted_on, twice.fitted_on) == (60, 210)
     assert not np.array_equal(twice.weight, twice.val_weight)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("n_val", [0, 20, 60])
+def test_weights_are_scikit_learns_whatever_their_unit(n_val, balanced) -> None:
+    train, val = sample(90, 3), sample(n_val, 3, seed=1) if n_val else NONE
+    weights = np.random.default_rng(5).uniform(0.1, 3, len(train[1]) + n_val)
+    given = weights[: len(train[1])], weights[len(train[1]) :]
+    alone = Solve(penalties=(1.0,))
+    solved = solve(train, val, alone, balanced=balanced, weights=given)
+    both = joined(train, val)
+    expected = scikit_learns(both, 1.0, both[0], balanced, weights / weights.mean())
+    assert softmax(both[0], solved.weight, solved.bias) == pytest.approx(expected, abs=1e-3)
+    hundredfold = tuple(100 * part for part in given)
+    again = solve(train, val, alone, balanced=balanced, weights=hundredfold)
+    assert again.weight == pytest.approx(solved.weight, rel=1e-3, abs=1e-6)
+    without = solve(train, val, alone, balanced=balanced)
+    assert np.abs(without.weight - solved.weight).max() > 0.01 * np.abs(solved.weight).max()
+
+
+def test_an_image_that_hardly_counts_is_hardly_learnt_from() -> None:
+    train = sample(60)
+    wrong = train[1].copy()
+    wrong[:15] = 1 - wrong[:15]
+    weights = np.where(np.arange(60) < 15, 1e-4, 1.0)
+    for val in (NONE, sample(60, seed=3)):
+        given = weights, np.ones(len(val[1]))
+        solved = solve((train[0], wrong), val, Solve(penalties=GRID), weights=given)
+        plain = solve((train[0], wrong), val, Solve(penalties=GRID))
+        right = [
+            (softmax(train[0], each.val_weight, each.val_bias).argmax(axis=1) == train[1])[:15]
+            for each in (solved, plain)
+        ]
+        assert right[0].sum() > right[1].sum()

@@ -253,10 +253,12 @@ class Engine:
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * scale
         labels = torch.from_numpy(self.examples.labels[positions])
+        given = self.examples.weights
+        weights = None if given is None else torch.from_numpy(given[positions])
         before = [buffer.clone() for buffer in self._statistics]
         while True:
             try:
-                loss, norm = self._backward(values, labels)
+                loss, norm = self._backward(values, labels, weights)
                 break
             except RuntimeError as error:  # torch.OutOfMemoryError is one, and so is the CPU's
                 if not out_of_memory(error):
@@ -288,12 +290,16 @@ class Engine:
         )
         return True
 
-    def _backward(self, values: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    def _backward(
+        self, values: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None
+    ) -> tuple[float, float]:
         """Compute a batch's gradients; return its loss, and their norm before they are clipped."""
         position = self.position
         self.optimizer.zero_grad()
         seed = chance(self.seed, self.number, position.epoch, position.step)
-        loss = self.gradients.compute(values, labels, parts=position.parts, seed=seed)
+        loss = self.gradients.compute(
+            values, labels, weights=weights, parts=position.parts, seed=seed
+        )
         return loss, self.gradients.clip(self._trainable)
 
     def _put_back(self, before: list[torch.Tensor]) -> None:

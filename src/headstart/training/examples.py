@@ -28,6 +28,7 @@ class Examples:
         val: Positions to judge on; may be empty.
         views: How many augmented views there are; 0 is the plain image only.
         first_view: How many views earlier phases have shown, so that later ones go on from there.
+        weights: (N,) how much each image counts in the loss; None is all alike.
     """
 
     stream: Stream
@@ -37,6 +38,7 @@ class Examples:
     val: npt.NDArray[np.int64]
     views: int
     first_view: int = 0
+    weights: npt.NDArray[np.float32] | None = None
 
 
 def epoch_order(

@@ -179,7 +179,12 @@ class _Job:
         forward = Forward(self.backbone, self.path)
         wanted = [first[image] for image in missing]
         batches = (
-            load([sources[i] for i in wanted], self.backbone.input_spec, self.path.batch_size)
+            load(
+                [sources[index] for index in wanted],
+                self.backbone.input_spec,
+                self.path.batch_size,
+                digests=missing,
+            )
             if pixels is None
             else _remembered(pixels, wanted, self.path.batch_size)
         )

@@ -51,17 +51,26 @@ class Gradients:
         self._weights = None if class_weights is None else class_weights.to(path.device)
 
     def compute(
-        self, values: torch.Tensor, labels: torch.Tensor, *, parts: int = 1, seed: int
+        self,
+        values: torch.Tensor,
+        labels: torch.Tensor,
+        *,
+        weights: torch.Tensor | None = None,
+        parts: int = 1,
+        seed: int,
     ) -> float:
         """Add a batch's gradients to those of the parameters, and return its loss.
 
         Args:
             values: A batch of the stream.
             labels: (B,) class of each image.
+            weights: (B,) how much each image counts, all above 0; None is all alike.
             parts: In how many parts the batch is computed; the gradients are those of the whole.
             seed: Of dropout and mixing.
         """
         total = 0.0
+        if weights is not None:  # the weight is carried by the label, also where labels are mixed
+            labels = F.one_hot(labels, len(self.task.classes)) * weights[:, None].float()
         with drawing(self.path.device, seed):
             if self.train.mixes:  # the whole batch, whatever parts it is computed in
                 values, labels = self.mix(self.on_device(values), labels)
@@ -78,12 +87,19 @@ class Gradients:
         return float(self.accelerator.clip_grad_norm_(parameters, limit))
 
     def loss(self, values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return the loss of some images with all penalties, as a scalar."""
+        """Return the loss of some images with all penalties, as a scalar.
+
+        Args:
+            values: A batch of the stream, or a part of it.
+            labels: (B,) classes; or (B, C) the share of each, a row's sum being its weight.
+        """
         values, labels = self.on_device(values), labels.to(self.accelerator.device)
         logits = self.runner(values).float()
-        loss = F.cross_entropy(
-            logits, labels, weight=self._weights, label_smoothing=self.train.label_smoothing
-        )
+        smoothing = self.train.label_smoothing
+        if labels.ndim == 1:
+            loss = F.cross_entropy(logits, labels, weight=self._weights, label_smoothing=smoothing)
+        else:
+            loss = _shared_cross_entropy(logits, labels, self._weights, smoothing)
         penalty = head_penalty(self.model.head, self.train)
         return loss if penalty is None else loss + penalty
 
@@ -105,7 +121,32 @@ class Gradients:
 
     def _share(self, some: torch.Tensor, labels: torch.Tensor) -> float:
         """Return a part's share in the mean over the batch, which is by weight where there is."""
-        if self._weights is None or self.train.mixes:
-            return len(some) / len(labels)
-        weights = self._weights.cpu()
-        return float(weights[some].sum() / weights[labels].sum())
+        return float(self._mass(some) / self._mass(labels))
+
+    def _mass(self, labels: torch.Tensor) -> torch.Tensor:
+        """Return the weight of some images in the mean: that of each times that of its class."""
+        if self._weights is None:
+            return torch.tensor(len(labels)) if labels.ndim == 1 else labels.sum()
+        weights = self._weights.to(labels.device)
+        return weights[labels].sum() if labels.ndim == 1 else (labels * weights).sum()
+
+
+def _shared_cross_entropy(
+    logits: torch.Tensor, shares: torch.Tensor, class_weights: torch.Tensor | None, smoothing: float
+) -> torch.Tensor:
+    """Return the mean cross-entropy by weight; for one class an image it is torch's.
+
+    ``F.cross_entropy`` divides by the number of images where labels are shares, so that neither
+    the weight of an image nor that of its class would be in the denominator.
+
+    Args:
+        logits: (B, C).
+        shares: (B, C) of each class in each image, a row's sum being the image's weight.
+        class_weights: (C,) or None.
+        smoothing: How much of each row is spread over all classes.
+    """
+    weights = torch.ones_like(logits[0]) if class_weights is None else class_weights
+    spread = shares.sum(dim=1, keepdim=True) / shares.shape[1]
+    targets = (1 - smoothing) * shares + smoothing * spread
+    losses = -(targets * weights * logits.log_softmax(dim=1))
+    return losses.sum() / (shares * weights).sum()

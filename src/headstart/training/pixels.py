@@ -101,7 +101,7 @@ def decode_all(
     missing = store.missing(digests)
     failed: dict[str, str] = {}
     done = 0
-    batches = load([sources[first[image]] for image in missing], spec, _BATCH)
+    batches = load([sources[first[image]] for image in missing], spec, _BATCH, digests=missing)
     with closing(batches), store.writer() as writer:
         for batch in batches:
             if isinstance(batch, Failure):

@@ -23,6 +23,7 @@ __all__ = ["Solved", "Step", "solve"]
 
 Matrix = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int64]
+Weights = npt.NDArray[np.floating[Any]]
 
 # Below this many val images, one lucky image decides; train is cross-validated instead.
 TINY_VAL = 50
@@ -93,6 +94,7 @@ def solve(
     *,
     balanced: bool = False,
     refit: bool = True,
+    weights: tuple[Weights, Weights] | None = None,
 ) -> Solved:
     """Solve a linear head by logistic regression at the penalty that val likes best.
 
@@ -105,13 +107,15 @@ def solve(
         plan: The penalties.
         balanced: Weigh each image by 1 / its class's frequency.
         refit: Solve the final head on train and val together; else it is the one before.
+        weights: How much each image of train and of val counts in a fit, all above 0, beside the
+            others. What val says of a penalty is not weighted. None is all alike.
     """
     import sklearn.linear_model  # noqa: F401  # its libraries are loaded before they are limited
 
     # Its products are too small to share: two threads took 2 s where one takes 1 s, and 34 s
     # beside other work, because they wait for each other.
     with threadpool_limits(limits=1):
-        return _solve(train, val, plan, balanced, refit)
+        return _solve(train, val, plan, balanced, refit, weights)
 
 
 def _solve(
@@ -120,14 +124,16 @@ def _solve(
     plan: Solve,
     balanced: bool,
     refit: bool,
+    weights: tuple[Weights, Weights] | None,
 ) -> Solved:
     features, labels = train
+    theirs = None if weights is None else weights[0]
     best: tuple[Matrix, Matrix] | None = None
     if len(val[1]) >= TINY_VAL:
-        fit = _Fit(train, balanced)
+        fit = _Fit(train, balanced, theirs)
         steps, best = _walk(plan.penalties, [(fit, val)])
         chosen_by = f"log loss on val ({len(val[1])} images)"
-    elif folds := _folds(train, balanced):
+    elif folds := _folds(train, balanced, theirs):
         steps, _ = _walk(plan.penalties, folds)
         chosen_by = f"log loss in {len(folds)}-fold cross-validation on train"
     else:
@@ -138,12 +144,13 @@ def _solve(
     else:
         penalty = sorted(plan.penalties)[len(plan.penalties) // 2]
     if best is None:
-        best = _Fit(train, balanced).at(penalty).linear()
+        best = _Fit(train, balanced, theirs).at(penalty).linear()
     both = (np.concatenate([features, val[0]]), np.concatenate([labels, val[1]]))
     converged = all(step.converged for step in steps if step.penalty == penalty)
     refit = refit and len(val[1]) > 0
     if refit:
-        last = _Fit(both, balanced).at(penalty)
+        last = _Fit(both, balanced, None if weights is None else np.concatenate(weights))
+        last.at(penalty)
         weight, bias = last.linear()
         converged = converged and last.converged
     else:
@@ -164,10 +171,14 @@ def _solve(
 class _Fit:
     """A logistic regression on one training set, moved from penalty to penalty."""
 
-    def __init__(self, train: tuple[Matrix, Labels], balanced: bool) -> None:
+    def __init__(
+        self, train: tuple[Matrix, Labels], balanced: bool, weights: Weights | None = None
+    ) -> None:
         from sklearn.linear_model import LogisticRegression
 
         features, self._labels = train
+        # Around 1, so that the penalty means the same whatever the unit of the weights.
+        self._weights = None if weights is None else weights / weights.mean()
         self._mean = features.mean(axis=0, dtype=np.float64)
         std = features.std(axis=0, dtype=np.float64)
         self._std = np.where(std > _CONSTANT * np.abs(self._mean), std, np.inf)
@@ -184,7 +195,7 @@ class _Fit:
         self._model.C = 1 / penalty
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of no convergence: ``converged`` says it
-            self._model.fit(self._features, self._labels)
+            self._model.fit(self._features, self._labels, self._weights)
         return self
 
     @property
@@ -240,7 +251,9 @@ def _walk(
     return tuple(steps), heads[best]
 
 
-def _folds(train: tuple[Matrix, Labels], balanced: bool) -> list[Held]:
+def _folds(
+    train: tuple[Matrix, Labels], balanced: bool, weights: Weights | None = None
+) -> list[Held]:
     """Split train into stratified folds; a class of one image is never held out."""
     features, labels = train
     fold = np.full(len(labels), -1)
@@ -251,6 +264,7 @@ def _folds(train: tuple[Matrix, Labels], balanced: bool) -> list[Held]:
     held = []
     for number in range(fold.max() + 1):
         out = fold == number
-        fit = _Fit((features[~out], labels[~out]), balanced)
+        theirs = None if weights is None else weights[~out]
+        fit = _Fit((features[~out], labels[~out]), balanced, theirs)
         held.append((fit, (features[out], labels[out])))
     return held
