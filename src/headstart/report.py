@@ -148,9 +148,9 @@ class Mistake:
     thumbnail: bytes | None
 
 
-def thumbnail(image: Image) -> bytes:
-    """Return ``image`` as a JPEG whose longer side has at most 192 pixels."""
-    scale = min(1.0, _THUMBNAIL_SIDE / max(image.size))
+def thumbnail(image: Image, side: int = _THUMBNAIL_SIDE) -> bytes:
+    """Return ``image`` as a JPEG whose longer side has at most ``side`` pixels."""
+    scale = min(1.0, side / max(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     small = image.resize(size, reducing_gap=2.0)
     file = io.BytesIO()

@@ -258,11 +258,11 @@ def _other(there: dict[str, Any], spec: dict[str, Any]) -> str:
     return f"other {', '.join(changed)}" if changed else "of another version"
 
 
-def csv_text(rows: Iterable[Sequence[str]]) -> str:
+def csv_text(rows: Iterable[Sequence[str]], delimiter: str = ",") -> str:
     """Return rows as CSV, with quotes where a field needs them."""
     text = io.StringIO()
-    plain = csv.writer(text, lineterminator="\n")
-    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    plain = csv.writer(text, lineterminator="\n", delimiter=delimiter)
+    quoted = csv.writer(text, lineterminator="\n", delimiter=delimiter, quoting=csv.QUOTE_ALL)
     for row in rows:
         # Python's csv leaves a carriage return unquoted, and then can't read it.
         (quoted if any("\r" in field for field in row) else plain).writerow(row)

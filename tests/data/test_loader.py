@@ -62,7 +62,7 @@ def test_a_cut_file_becomes_a_failure_with_its_reason(tree, noise, encoded) -> N
 
 def test_what_waits_is_bounded(monkeypatch) -> None:
     started = []
-    monkeypatch.setattr(loader, "decode", lambda source, at_least: started.append(1) or source)
+    monkeypatch.setattr(loader, "decode", lambda source, **_: started.append(1) or source)
     monkeypatch.setattr(loader, "resize", lambda image, spec: np.zeros((6, 8, 3), np.uint8))
     batches = load([grey(0)] * 1000, SPEC, 10, workers=2)
     for taken in range(1, 20):

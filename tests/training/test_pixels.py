@@ -49,7 +49,9 @@ def test_each_image_is_decoded_once_copies_included(files, cache, monkeypatch):
     assert np.array_equal(first.rows.take([0]), first.rows.take([N]))
     asked = []
     load = module.load
-    monkeypatch.setattr(module, "load", lambda s, *rest: asked.append(len(s)) or load(s, *rest))
+    monkeypatch.setattr(
+        module, "load", lambda s, *rest, **more: asked.append(len(s)) or load(s, *rest, **more)
+    )
     again = decoded(some, cache)
     assert (asked, again.computed) == ([0], 0)
     assert np.array_equal(again.rows.all(), first.rows.all())

@@ -43,7 +43,12 @@ class Batch:
 
 
 def load(
-    sources: Sequence[Source], spec: InputSpec, batch_size: int, *, workers: int | None = None
+    sources: Sequence[Source],
+    spec: InputSpec,
+    batch_size: int,
+    *,
+    digests: Sequence[str] | None = None,
+    workers: int | None = None,
 ) -> Generator[Batch | Failure, None, None]:
     """Decode and resize images, in order, in batches.
 
@@ -54,6 +59,8 @@ def load(
         sources: Paths, PIL images or uint8 arrays.
         spec: The size, the resize rule and the decode rule.
         batch_size: Images in a batch.
+        digests: Those of the sources: a file that has become another since is a Failure, so that
+            its pixels are never taken for those of the one that was checked.
         workers: Threads; by default one a core, at most 8.
 
     Raises:
@@ -69,10 +76,12 @@ def load(
     at_least = least_side(spec)
 
     def read(index: int) -> tuple[int, Pixels] | Failure:
+        source = sources[index]
+        expected = None if digests is None else digests[index]
         try:
-            return index, resize(decode(sources[index], at_least=at_least), spec)
+            return index, resize(decode(source, at_least=at_least, expected=expected), spec)
         except BadImage as error:
-            return Failure(source_name(sources[index]), error.reason, index)
+            return Failure(source_name(source), error.reason, index)
 
     results = in_threads(read, range(len(sources)), workers, ahead=batch_size)
     return _batches(results, batch_size)

@@ -2,19 +2,18 @@
 
 Every image goes through :func:`decode`, in training, prediction and the report alike. Of several
 frames the first is taken, the EXIF orientation is applied, and each mode has one rule
-(:mod:`headstart.data.modes`). Whatever a broken file makes Pillow raise becomes
-:class:`~headstart.errors.BadImage` with a reason for people.
+(:mod:`headstart.data.modes`). A broken file is a :class:`~headstart.errors.BadImage` with a reason
+for people (:mod:`headstart.data.pillow`).
 """
 
 from __future__ import annotations
 
-import re
-import warnings
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +32,7 @@ from PIL import (  # noqa: F401
 )
 
 from headstart.data.modes import to_8_bit
+from headstart.data.pillow import MAX_PIXELS, reading
 from headstart.data.signatures import HEAD, describe
 from headstart.errors import BadImage, UsageError
 from headstart.files import digest, file_digest
@@ -41,19 +41,21 @@ __all__ = [
     "DEEP",
     "FRAMES",
     "MAX_PIXELS",
+    "REPLACED",
     "SUFFIXES",
     "Failure",
     "Header",
     "Source",
     "decode",
+    "opened",
     "read_header",
     "source_digest",
     "source_name",
+    "upright",
 ]
 
 Source = str | Path | Image.Image | npt.NDArray[Any]
 
-MAX_PIXELS = 89_478_485  # as Pillow's own bound: a quarter of a gigabyte in RGB
 SUFFIXES = {
     **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
     **dict.fromkeys((".bmp", ".dib"), "BMP"),
@@ -65,6 +67,7 @@ SUFFIXES = {
 }
 DEEP = "more than 8 bits a channel, scaled to 8"
 FRAMES = "several frames, the first is used"
+REPLACED = "replaced by another file after the check"
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 _ORIENTATION = 0x0112  # EXIF tag
@@ -77,7 +80,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_IGNORE_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +122,13 @@ def read_header(path: Path) -> Header:
     Raises:
         BadImage: Not an image, damaged, or more than :data:`MAX_PIXELS` pixels.
     """
-    with _reading(str(path)), _opened(path) as image:
-        kind = "JPEG" if image.format == "MPO" else str(image.format)
-        return Header(kind, *image.size, image.mode, tuple(_notes(image, kind, Path(path))))
+    with opened(path) as (header, _):
+        return header
 
 
-def decode(source: Source, *, at_least: int | None = None) -> Image.Image:
+def decode(
+    source: Source, *, at_least: int | None = None, expected: str | None = None
+) -> Image.Image:
     """Decode an image to upright 8-bit pixels of mode ``L`` or ``RGB``, fully loaded.
 
     Args:
@@ -133,20 +136,19 @@ def decode(source: Source, *, at_least: int | None = None) -> Image.Image:
             (H, W, 3) or (H, W, 4), the last with alpha.
         at_least: A JPEG file may be decoded at 1/2, 1/4 or 1/8 of its size, in a fraction of
             the time, while both sides keep at least this many pixels.
+        expected: The SHA-256 that a file's bytes must have; for images in memory it is ignored.
 
     Raises:
-        BadImage: Not an image, damaged, cut short, too large, or without a rule for its values.
+        BadImage: Not an image, damaged, cut short, too large, without a rule for its values, or
+            another file than expected.
         UsageError: An array of another shape or type.
     """
     if isinstance(source, np.ndarray):
         source = _from_array(source)
-    with _reading(source_name(source)), _opened(source) as image:
+    with reading(source_name(source)), _opened(source, expected) as image:
         if at_least is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
             image.draft(None, (at_least, at_least))
-        image.load()
-        turn = _UPRIGHT.get(_orientation(image))
-        pixels = to_8_bit(image)
-        return pixels if turn is None else pixels.transpose(turn)
+        return upright(image)
 
 
 def source_digest(source: Source) -> str:
@@ -158,7 +160,7 @@ def source_digest(source: Source) -> str:
     if isinstance(source, (Image.Image, np.ndarray)):
         pixels = np.asarray(decode(source))
         return digest(str(pixels.shape), pixels.tobytes())
-    with _reading(str(source)):
+    with reading(str(source)):
         return file_digest(_regular(source))
 
 
@@ -172,52 +174,37 @@ def source_name(source: Source) -> str:
 
 
 @contextmanager
-def _reading(name: str) -> Iterator[None]:
-    """Turn all that Pillow raises into BadImage, and keep its warnings to ourselves.
-
-    ``warnings.catch_warnings`` would swap the process's filters, which two threads can do in an
-    order that leaves the wrong ones; adding one entry and taking it out again can't.
-    """
-    filters = cast("list[Any]", warnings.filters)
-    filters.insert(0, _IGNORE_PILLOW)
-    try:
-        yield
-    except BadImage:
-        raise
-    # Plugins raise whatever a damaged file leads them into: struct.error, IndexError, TypeError …
-    except Exception as error:
-        raise BadImage(name, _reason(error)) from error
-    finally:
-        with suppress(ValueError):
-            filters.remove(_IGNORE_PILLOW)
-
-
-@contextmanager
-def _opened(source: str | Path | Image.Image) -> Iterator[Image.Image]:
+def _opened(
+    source: str | Path | Image.Image, expected: str | None = None
+) -> Iterator[Image.Image]:
     if isinstance(source, Image.Image):
-        yield _of_bearable_size(source)
+        _require_bearable_size(source, source_name(source))
+        yield source
         return
     with _regular(source).open("rb") as file:
+        if expected is not None and hashlib.file_digest(file, "sha256").hexdigest() != expected:
+            raise BadImage(str(source), REPLACED)
+        file.seek(0)
         try:
             image = Image.open(file, formats=_FORMATS)
         except UnidentifiedImageError as error:
             file.seek(0)
             raise BadImage(str(source), describe(file.read(HEAD))) from error
-        yield _of_bearable_size(image)
+        _require_bearable_size(image, str(source))
+        yield image
 
 
 def _regular(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_file():  # opening a pipe or a device would wait, or never end
-        raise ValueError("not a file" if path.exists() else "no such file")
+        raise BadImage(str(path), "not a file" if path.exists() else "no such file")
     return path
 
 
-def _of_bearable_size(image: Image.Image) -> Image.Image:
+def _require_bearable_size(image: Image.Image, name: str) -> None:
     pixels = image.width * image.height
     if not 0 < pixels <= MAX_PIXELS:
-        raise ValueError(f"{pixels:,} pixels; must be 1 to {MAX_PIXELS:,}")
-    return image
+        raise BadImage(name, f"{pixels:,} pixels; must be 1 to {MAX_PIXELS:,}")
 
 
 def _notes(image: Image.Image, kind: str, path: Path) -> Iterator[str]:
@@ -227,22 +214,14 @@ def _notes(image: Image.Image, kind: str, path: Path) -> Iterator[str]:
     if image.mode[0] in "IF" or ";16" in str(tiles[:1]):
         yield DEEP
     # A JPEG's further frames (MPO) are previews and depth maps, not worth a note.
-    if kind != "JPEG" and getattr(image, "is_animated", False):
+    if kind != "JPEG" and _has_frames(image):
         yield FRAMES
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, Image.DecompressionBombError):
-        return f"more than {MAX_PIXELS:,} pixels"
-    if isinstance(error, MemoryError):
-        return "needs more memory than there is"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    text = " ".join(str(error).split())
-    if "truncated" in text.lower():
-        return "cut short"
-    ours = isinstance(error, ValueError)  # mostly; all else is Pillow's, about a broken file
-    return (text if ours else f"damaged: {text}")[:80]
+def _has_frames(image: Image.Image) -> bool:
+    with suppress(Exception):  # a broken second frame does not spoil the first
+        return bool(getattr(image, "is_animated", False))
+    return True
 
 
 def _from_array(array: npt.NDArray[Any]) -> Image.Image:
@@ -262,3 +241,25 @@ def _orientation(image: Image.Image) -> int:
     with suppress(Exception):  # an unreadable EXIF block does not spoil the pixels
         return int(image.getexif().get(_ORIENTATION, 1))
     return 1
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[Header, Image.Image]]:
+    """Open an image file: its header, and the image before any pixel is decoded.
+
+    Raises:
+        BadImage: As :func:`read_header`; what the block does with the image, such as
+            :func:`upright`, ends in BadImage too where it fails.
+    """
+    with reading(str(path)), _opened(path) as image:
+        kind = "JPEG" if image.format == "MPO" else str(image.format)
+        header = Header(kind, *image.size, image.mode, tuple(_notes(image, kind, Path(path))))
+        yield header, image
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Decode an opened image to upright 8-bit pixels of mode ``L`` or ``RGB``."""
+    image.load()
+    turn = _UPRIGHT.get(_orientation(image))
+    pixels = to_8_bit(image)
+    return pixels if turn is None else pixels.transpose(turn)
