@@ -1,53 +1,29 @@
 from __future__ import annotations
 
-from collections import Counter
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from split_tables import (
+    FRACTION_SETS,
+    PARTS,
+    counts,
+    given_split,
+    grouped_tables,
+    items_of,
+    parts_of,
+    sides,
+    table,
+    tables,
+)
 
 from headstart.data.items import Item
-from headstart.data.split import FRACTIONS, Split, limit, make_split
+from headstart.data.split import FRACTIONS, make_split, split_of
+from headstart.data.units import units_of
 from headstart.errors import DataError, UsageError
 from headstart.files import digest
-
-PARTS = ("train", "val", "test")
-
-
-def table(sizes: dict[str, int], split: str | None = None) -> tuple[list[Item], list[str]]:
-    """Items of classes of these sizes, each image another."""
-    labels = [(label, n) for label, size in sizes.items() for n in range(size)]
-    items = [Item(Path(f"{n}"), f"{split}/{label}/{n:04}.png", label, split) for label, n in labels]
-    return items, [digest(item.name) for item in items]
-
-
-def parts_of(split: Split, keys: list[str]) -> dict[str, str]:
-    return {keys[index]: part for part in PARTS for index in getattr(split, part)}
-
-
-def counts(split: Split, items: list[Item]) -> dict[str, tuple[int, int, int]]:
-    found = {part: Counter(items[i].label for i in getattr(split, part)) for part in PARTS}
-    return {
-        label: tuple(found[part][label] for part in PARTS)
-        for label in sorted({item.label for item in items})
-    }
-
-
-@st.composite
-def tables(draw) -> tuple[list[Item], list[str]]:
-    """Classes of any sizes, with copies inside and across classes."""
-    images = draw(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 40)), max_size=60))
-    images += [("a", 100), ("a", 101)]
-    items = [
-        Item(Path(f"{n}"), f"{label}/{n:03}.png", label) for n, (label, _) in enumerate(images)
-    ]
-    return items, [digest(str(image)) for _, image in images]
-
-
-FRACTION_SETS = st.sampled_from(
-    [FRACTIONS, (0.8, 0.1, 0.1), (0.5, 0.25, 0.25), (0.6, 0.0, 0.4), (0.34, 0.33, 0.33)]
-)
 
 
 @settings(deadline=None)
@@ -171,11 +147,6 @@ def test_the_digest_names_who_is_where() -> None:
     assert backwards.digest == base.digest
 
 
-def given_split(*sizes: tuple[str, dict[str, int]]) -> tuple[list[Item], list[str]]:
-    tables = [table(counts, part) for part, counts in sizes]
-    return [i for items, _ in tables for i in items], [d for _, digests in tables for d in digests]
-
-
 def test_three_given_parts_are_as_given() -> None:
     items, digests = given_split(*((part, {"a": 4, "b": 3}) for part in PARTS))
     split = make_split(items, digests, seed=5)
@@ -194,7 +165,7 @@ def test_a_missing_val_is_carved_from_train() -> None:
 
 def test_fractions_and_split_folders_exclude_each_other() -> None:
     items, digests = given_split(("train", {"a": 4}), ("test", {"a": 4}))
-    with pytest.raises(UsageError, match="its own split folders"):
+    with pytest.raises(UsageError, match="has its own split"):
         make_split(items, digests, fractions=(0.7, 0.15, 0.15))
 
 
@@ -233,58 +204,234 @@ def test_unreadable_images_leave_their_part() -> None:
     assert rest.digest == split.digest
 
 
+# What was published before must stay what it is
+
+
+RECORDED = {"a": 100, "b": 40, "c": 3, "d": 2, "e": 1, "f": 17}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, "f8f60f8bc2ea7b34"),
+        ({"seed": 7}, "9ac9ba59f84f2a7c"),
+        ({"fractions": (0.6, 0, 0.4)}, "98620d94b8cb0609"),
+    ],
+)
+def test_recorded_digests(options, expected) -> None:
+    assert make_split(*table(RECORDED), **options).digest.startswith(expected)
+
+
+def test_recorded_digest_with_copies() -> None:
+    items, _ = table(RECORDED)
+    copied = [digest(str(n % 50)) for n in range(len(items))]
+    assert make_split(items, copied, seed=2).digest.startswith("c0b84b6e617bf4ec")
+
+
+def test_recorded_digests_of_given_splits() -> None:
+    parts = [("train", RECORDED), ("test", {"a": 9, "b": 4})]
+    assert make_split(*given_split(*parts), seed=3).digest.startswith("f9ff96632df8b6d8")
+    parts.append(("val", {"a": 5, "c": 2}))
+    assert make_split(*given_split(*parts)).digest.startswith("b3d840709de2fb53")
+
+
+# Groups
+
+
 @settings(deadline=None)
 @given(
-    st.dictionaries(st.sampled_from("abcd"), st.integers(2, 40), min_size=1),
-    st.integers(0, 30),
-    st.integers(0, 30),
+    grouped_tables(),
+    FRACTION_SETS,
+    st.integers(0, 3),
+    st.lists(st.tuples(st.integers(0, 79), st.integers(0, 79)), max_size=3),
 )
-def test_limits_are_nested_and_stratified(sizes, one, two) -> None:
-    items, digests = table(sizes)
-    labels = [item.label for item in items]
+def test_groups_copies_and_pairs_stay_whole(data, fractions, seed, pairs) -> None:
+    items, digests = data
+    together = [(one, other) for one, other in pairs if max(one, other) < len(items)]
+    split = make_split(items, digests, fractions=fractions, seed=seed, together=together)
+    side = sides(split)
+    assert len(side) == len(split.train) + len(split.val) + len(split.test) == len(items)
+    for one, other in combinations(range(len(items)), 2):
+        group = items[one].group
+        same = digests[one] == digests[other] or (group and group == items[other].group)
+        if same or (one, other) in together or (other, one) in together:
+            assert side[one] == side[other]
+    if fractions[1] == 0:
+        assert not split.val
+
+
+@settings(deadline=None)
+@given(grouped_tables(), st.randoms(use_true_random=False), st.integers(0, 3))
+def test_names_and_order_do_not_matter_to_groups_either(data, random, seed) -> None:
+    items, digests = data
+    order = list(range(len(items)))
+    random.shuffle(order)
+    renamed = [
+        Item(Path("x"), f"renamed/{position}", items[index].label, None, items[index].group)
+        for position, index in enumerate(order)
+    ]
+    shuffled = [digests[index] for index in order]
+    one = parts_of(make_split(items, digests, seed=seed), digests)
+    two = parts_of(make_split(renamed, shuffled, seed=seed), shuffled)
+    assert one == two
+
+
+@settings(deadline=None)
+@given(grouped_tables(), st.integers(0, 3))
+def test_every_class_is_learnt_whatever_the_groups(data, seed) -> None:
+    items, digests = data
+    units = units_of(range(len(items)), items, digests)
+    split = make_split(items, digests, seed=seed)
+    if any(digests[index] != digests[unit[0]] for unit in units for index in unit):
+        assert {items[index].label for index in split.train} == {item.label for item in items}
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 12)), min_size=1, max_size=30),
+    FRACTION_SETS,
+)
+def test_groups_of_one_class_are_in_every_part_they_are_enough_for(groups, fractions) -> None:
+    rows = [(label, None, str(n)) for n, (label, size) in enumerate(groups) for _ in range(size)]
+    items, digests = items_of(rows)
+    split = make_split(items, digests, fractions=fractions)
+    for label, (train, val, test) in counts(split, items).items():
+        n_groups = sum(name == label for name, _ in groups)
+        assert train
+        assert bool(test) == (n_groups > 1)
+        assert val or n_groups < 3 or not fractions[1]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=20, max_size=60), FRACTION_SETS)
+def test_groups_come_as_near_to_the_shares_as_half_the_largest(sizes, fractions) -> None:
+    rows = [("a", None, str(n)) for n, size in enumerate(sizes) for _ in range(size)]
+    items, digests = items_of(rows)
+    split = make_split(items, digests, fractions=fractions)
+    for share, part in zip(fractions[1:], PARTS[1:], strict=True):
+        assert abs(len(getattr(split, part)) - share * len(items)) <= max(1, max(sizes) / 2)
+
+
+def test_groups_are_stratified() -> None:
+    rows = [("ab"[n % 3 == 0], None, f"{n}") for n in range(120) for _ in range(5)]
+    items, digests = items_of(rows)
+    for train, val, test in counts(make_split(items, digests), items).values():
+        total = train + val + test
+        assert abs(val - 0.15 * total) <= 5
+        assert abs(test - 0.15 * total) <= 5
+
+
+def test_a_huge_group_is_learnt_from_and_the_distance_is_told() -> None:
+    rows = [("ab"[n % 2], None, "huge") for n in range(90)]
+    rows += [("ab"[n % 2], None, f"{n // 2}") for n in range(10)]
+    items, digests = items_of(rows)
     split = make_split(items, digests)
-    small, large = sorted(len(sizes) + n for n in (one, two))
-    less = limit(split, labels, digests, n=small)
-    more = limit(split, labels, digests, n=large)
-    assert set(less.train) <= set(more.train) <= set(split.train)
-    assert len(less.train) == min(small, len(split.train))
-    assert (less.val, less.test) == (split.val, split.test)
-    whole = Counter(labels[i] for i in split.train)
-    kept = Counter(labels[i] for i in less.train)
-    for label, count in whole.items():
-        assert kept[label] >= 1
-        share = count / len(split.train) * len(less.train)
-        assert abs(kept[label] - share) <= len(sizes)
+    assert set(range(90)) <= set(split.train)
+    assert split.origin == "70/15/15, stratified, grouped, seed 0"
+    (note,) = split.notes
+    assert "6 groups of 100 images stay on one side each" in note
+    assert "where 70/15/15 was asked for" in note
+    assert split.findings == ()
 
 
-def test_a_limit_per_class() -> None:
-    items, digests = table({"a": 40, "b": 10})
-    labels = [item.label for item in items]
+def test_groups_of_single_images_change_nothing() -> None:
+    items, digests = table({"a": 60, "b": 30})
+    grouped = [Item(i.path, i.name, i.label, None, i.name) for i in items]
+    assert make_split(grouped, digests) == make_split(items, digests)
+
+
+def test_a_class_in_one_group_is_learnt_and_told() -> None:
+    rows = [("a", None, f"{n // 3}") for n in range(60)] + [("b", None, "only")] * 9
+    items, digests = items_of(rows)
     split = make_split(items, digests)
-    two, three = (limit(split, labels, digests, per_class=n) for n in (2, 3))
-    assert [counts(each, items)["a"][0] for each in (two, three)] == [2, 3]
-    assert set(two.train) < set(three.train)
-    assert counts(limit(split, labels, digests, per_class=9), items)["b"][0] == 7
-    both = limit(split, labels, digests, per_class=3, n=4)
-    assert set(both.train) < set(three.train)
-    assert len(both.train) == 4
+    assert counts(split, items)["b"] == (9, 0, 0)
+    (finding,) = split.findings
+    assert (finding.kind, finding.severity) == ("few-groups", "warning")
+    assert "b (1)" in finding.message
+    assert "a" not in finding.message.partition(":")[2]
 
 
-def test_a_limit_has_a_digest_and_an_origin_of_its_own() -> None:
-    items, digests = table({"a": 40, "b": 40})
-    labels = [item.label for item in items]
+def test_an_image_added_to_a_group_moves_few_groups() -> None:
+    rows = [("abc"[n % 3], None, f"{n // 6}") for n in range(600)]
+    items, digests = items_of(rows)
+    before = parts_of(make_split(items, digests), digests)
+    more = [*items, Item(Path("x"), "x", "b", None, "50")]
+    keys = [*digests, digest("new")]
+    after = parts_of(make_split(more, keys), keys)
+    moved = {items[n].group for n, image in enumerate(digests) if before[image] != after[image]}
+    assert len(moved) <= 4
+
+
+# What the data's own split leaves open
+
+
+def test_copies_of_held_out_images_leave_train() -> None:
+    items, digests = given_split(*((part, {"a": 6, "b": 6}) for part in PARTS))
+    digests[0] = digests[12] = digests[24]  # in all three
+    digests[1] = digests[13]
+    digests[2] = digests[3]  # in train alone
     split = make_split(items, digests)
-    thinned = [limit(split, labels, digests, n=n) for n in (10, 20)]
-    assert len({split.digest, *(each.digest for each in thinned)}) == 3
-    assert thinned[0].origin == "70/15/15, stratified, seed 0; train thinned to 10"
-    assert limit(split, labels, digests, n=1000) == split
-    assert limit(split, labels, digests) == split
+    assert split.removed == (0, 1, 12)
+    assert split.train == tuple(range(2, 12))
+    assert split.val == tuple(range(13, 24))
+    assert split.test == tuple(range(24, 36))
+    (note,) = split.notes
+    assert note.endswith("were left out: 2 out of train and 1 out of val.")
+    (finding,) = split.findings
+    assert finding.kind == "removed"
+    assert finding.severity == "warning"
+    assert "train/a/0000.png (train) is test/a/0000.png (test)" in finding.message
+    assert "train/a/0001.png (train) is val/a/0001.png (val)" in finding.message
+    assert set(finding.files) == {items[n].name for n in (0, 1, 12, 13, 24)}
+    fresh = [index for index in range(36) if index not in split.removed]
+    assert split.digest == make_split([items[n] for n in fresh], [digests[n] for n in fresh]).digest
 
 
-@pytest.mark.parametrize("limits", [{"n": 1}, {"n": 0}, {"per_class": 0}, {"per_class": -3}])
-def test_impossible_limits_are_refused(limits) -> None:
-    items, digests = table({"a": 9, "b": 9})
-    labels = [item.label for item in items]
-    message = r"--limit(-per-class)? must be at least \d.*\nLeave --limit"
-    with pytest.raises(UsageError, match=message):
-        limit(make_split(items, digests), labels, digests, **limits)
+def test_groups_across_a_given_split_are_told_and_not_moved() -> None:
+    rows = [("ab"[n % 2], PARTS[n // 10], f"{n % 10 // 2}") for n in range(30)]
+    items, digests = items_of([*rows, ("a", "train", "alone")])
+    split = make_split(items, digests, together=[(0, 29), (0, 2)])
+    assert (split.val, split.test) == (tuple(range(10, 20)), tuple(range(20, 30)))
+    groups, pairs = split.findings
+    assert (groups.kind, pairs.kind) == ("group-leak", "split-leak")
+    assert "5 of 6 groups lie in more than one part" in groups.message
+    assert "1 pairs of near copies" in pairs.message
+    assert pairs.files == (items[0].name, items[29].name)
+
+
+@pytest.mark.parametrize("other", [{"a": 1, "c": 3}, {"A": 2}])
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_classes_that_train_lacks_are_named_with_those_it_has(part, other) -> None:
+    items, digests = given_split(
+        ("train", {"a": 9, "b": 9}), (part, other), ({"val": "test", "test": "val"}[part], {"a": 3})
+    )
+    with pytest.raises(DataError) as raised:
+        make_split(items, digests)
+    extra = (set(other) - {"a"}).pop()
+    assert f"{part} has classes without a readable training image: {extra}" in raised.value.message
+    assert "train: a, b" in raised.value.message
+    assert ("differ only in case" in raised.value.hint) == (extra == "A")
+
+
+def test_a_class_that_copies_would_leave_unlearnt_is_refused() -> None:
+    items, digests = given_split(("train", {"a": 9, "b": 1}), ("test", {"a": 3, "b": 1}))
+    digests[9] = digests[13]
+    with pytest.raises(DataError, match="classes are also in val or test: b"):
+        make_split(items, digests)
+
+
+def test_a_split_that_says_train_throughout_says_nothing() -> None:
+    items, digests = table({"a": 20, "b": 20}, "train")
+    split = make_split(items, digests)
+    assert counts(split, items) == {"a": (14, 3, 3), "b": (14, 3, 3)}
+    assert split.notes == ("All images are said to be in train, so they are shared out.",)
+
+
+def test_parts_are_named_by_who_is_in_them() -> None:
+    items, digests = table({"a": 4})
+    one = split_of(([2, 0], [1], [3]), items, digests, origin="mine")
+    assert (one.train, one.val, one.test) == ((0, 2), (1,), (3,))
+    other = split_of(([0, 1], [2], [3]), items, digests, origin="mine")
+    assert one.digest != other.digest
+    with pytest.raises(DataError, match="None of the 4 images is in train"):
+        split_of(([], [1], [3]), items, digests, origin="mine")
