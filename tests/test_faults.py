@@ -100,7 +100,20 @@ def test_d1_too_many_are_refused_with_the_first_ten_names(command, data, tiny, t
     assert command("fit", data, "--out", out, *tiny, *one).code == 0
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_d1_check_lists_each_with_its_reason(command, data):
+    for name, (content, _) in BROKEN.items():
+        (data / "cat" / name).write_bytes(content)
+    result = command("check", data, "--json")
+    assert result.code == 3  # as fit would, with more than 1 % of them
+    failed = {item["path"]: item["reason"] for item in result.document["failed"]}
+    assert failed == {f"cat/{name}": reason for name, (_, reason) in BROKEN.items()}
+    borne = command("check", data, "--max-bad", "10%")
+    assert borne.code == 0
+    for name, (_, reason) in BROKEN.items():
+        assert f"cat/{name}: {reason}" in " ".join(borne.out.split())
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"])
 def test_d2_a_file_cut_short_is_found_before_training_starts(
     command, data, tiny, tmp_path, kind, never_solved
 ):
@@ -363,10 +376,10 @@ def test_d18_fit_matches_the_classes_of_its_parts_by_name(command, tiny, tmp_pat
     held, complaint = LAYOUTS[layout]
     data = tmp_path / "data"
     write_photos(data / "train", classes=("cat", "dog", "owl"), each=6)
-    write_photos(data / "test", classes=("cat", "dog", "owl"), each=3)
-    write_photos(data / "val", classes=("cat", "dog", "owl"), each=3)
+    write_photos(data / "test", classes=("cat", "dog", "owl"), each=3, first=10)
+    write_photos(data / "val", classes=("cat", "dog", "owl"), each=3, first=20)
     shutil.rmtree(data / part)
-    write_photos(data / part, classes=held, each=4)
+    write_photos(data / part, classes=held, each=4, first=30)
     arguments = ("fit", data, *tiny, "--out", tmp_path / "run")
     if complaint is None:
         report = command(*arguments, "--json").document

@@ -130,14 +130,19 @@ class DataError(HeadstartError):
 
 
 class BadImage(DataError):
-    """One image that can't be read; ``reason`` is short enough for a list of files."""
+    """One image that can't be read; ``reason`` is short enough for a list of files.
+
+    ``lasting`` tells whether it is the image's bytes that are at fault, so that reading them again
+    is in vain.
+    """
 
     id = "bad-image"
 
-    def __init__(self, source: str, reason: str) -> None:
+    def __init__(self, source: str, reason: str, *, lasting: bool = True) -> None:
         super().__init__(f"{source}: {reason}", field=source)
         self.source = source
         self.reason = reason
+        self.lasting = lasting
 
 
 class ModelError(HeadstartError):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from headstart.data import loader
 from headstart.data.loader import Batch, default_workers, in_threads, load
-from headstart.data.read import Failure, decode
+from headstart.data.read import REPLACED, Failure, decode, source_digest
 from headstart.data.transforms import resize
 from headstart.errors import UsageError
 from headstart.inputspec import InputSpec
@@ -58,6 +58,21 @@ def test_a_cut_file_becomes_a_failure_with_its_reason(tree, noise, encoded) -> N
     results = list(load(sorted(root.iterdir()), SPEC, 1))
     assert results[2] == Failure(str(root / "cut.png"), "cut short", 2)
     assert [list(result.indices) for result in results[:2]] == [[0], [1]]
+
+
+def test_a_file_that_became_another_is_not_taken_for_the_old_one(tree, noise) -> None:
+    root = tree({"1.png": 1, "2.png": 2, "3.png": 3, "4.png": 4})
+    paths = sorted(root.iterdir())
+    digests = [source_digest(path) for path in paths]
+    noise(9).save(paths[1])
+    paths[3].unlink()
+    sources = [*paths, noise(5)]
+    *failures, batch = load(sources, SPEC, 5, digests=[*digests, "not looked at in memory"])
+    assert failures == [
+        Failure(str(paths[1]), REPLACED, 1, lasting=False),
+        Failure(str(paths[3]), "no such file", 3, lasting=False),
+    ]
+    assert batch.indices.tolist() == [0, 2, 4]
 
 
 def test_what_waits_is_bounded(monkeypatch) -> None:

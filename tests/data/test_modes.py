@@ -8,6 +8,7 @@ from PIL import Image
 
 from headstart.data.read import DEEP, decode, read_header
 from headstart.errors import BadImage
+from mutations import tiff
 
 RED, WHITE, GREY = (255, 0, 0), (255, 255, 255), (128, 128, 128)
 
@@ -47,6 +48,8 @@ def one(mode: str, value: object) -> Image.Image:
         (one("I", 0xABCD), "L", 0xAB),
         (one("I", 0x7FFFFFFF), "L", 255),
         (one("I", 0x10000), "L", 0),
+        (one("I", 255), "L", 255),
+        (one("I", 256), "L", 1),
         (one("F", 1.0), "L", 255),
         (one("F", 0.5), "L", 128),
         (one("F", 254.6), "L", 255),
@@ -113,6 +116,80 @@ def test_256_levels_stay_256(tmp_path: Path, mode: str) -> None:
     image.save(tmp_path / "x.tif")
     for source in (image, tmp_path / "x.tif"):
         assert np.array_equal(np.asarray(decode(source)), ramp[None])
+
+
+SIGNED, UNSIGNED = 2, 1
+
+
+def grey_tiff(values: np.ndarray, *, order: str = "<") -> bytes:
+    """A TIFF of integers, whose tags say how many bits they have and whether one is the sign."""
+    height, width = values.shape
+    kind = SIGNED if values.dtype.kind == "i" else UNSIGNED
+    fields = {256: (3, width), 257: (3, height), 258: (3, 8 * values.itemsize), 259: (3, 1)}
+    fields |= {262: (3, 1), 273: (4, None), 277: (3, 1), 278: (3, height), 339: (3, kind)}
+    pixels = values.astype(values.dtype.newbyteorder(order)).tobytes()
+    return tiff(fields | {279: (4, len(pixels))}, pixels, order=order)
+
+
+@pytest.mark.parametrize(
+    ("kind", "order", "scale"),
+    [
+        ("uint16", "<", 257),
+        ("uint16", ">", 257),
+        ("int16", "<", 128),  # the largest value is 32,767
+        ("int16", ">", 128),
+        ("int32", "<", 1),  # 8-bit values in a container that nobody fills
+        ("int32", "<", 257),
+        ("int32", "<", 1 << 23),
+        ("int32", ">", 1 << 23),
+        ("uint32", "<", 1),
+        ("uint32", "<", 257),
+        ("uint32", "<", 1 << 24),
+    ],
+)
+def test_256_levels_of_any_tiff_of_integers_stay_256(
+    tmp_path: Path, kind: str, order: str, scale: int
+) -> None:
+    ramp = np.arange(256)
+    path = tmp_path / "x.tif"
+    path.write_bytes(grey_tiff((ramp * scale).astype(kind)[None], order=order))
+    assert read_header(path).notes == (DEEP,)
+    assert np.array_equal(np.asarray(decode(path)), ramp[None])
+
+
+def test_a_tiff_of_a_kind_that_pillow_does_not_read_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "x.tif"
+    path.write_bytes(grey_tiff(np.array([[1, 2]], "uint32"), order=">"))
+    with pytest.raises(BadImage, match="or of a kind that is not read"):
+        read_header(path)
+
+
+@pytest.mark.parametrize(("kind", "dark"), [("uint16", 0), ("int16", 1)])
+def test_where_the_bits_are_known_a_dark_image_stays_dark(tmp_path, kind: str, dark: int) -> None:
+    path = tmp_path / "x.tif"
+    path.write_bytes(grey_tiff(np.full((3, 3), 200, kind)))
+    assert np.asarray(decode(path)).max() == dark
+
+
+@pytest.mark.parametrize("most", [255, 1023, 4095, 65535])
+def test_a_pgm_says_itself_what_white_is(tmp_path: Path, most: int) -> None:
+    path = tmp_path / "x.pgm"
+    width = 2 if most > 255 else 1
+    values = np.array([0, most // 2, most], f">u{width}")
+    path.write_bytes(b"P5 3 1 %d\n" % most + values.tobytes())
+    assert np.asarray(decode(path)).tolist() == [[0, 127, 255]]
+    dark = np.array([0, 0, most // 256], f">u{width}")
+    path.write_bytes(b"P5 3 1 %d\n" % most + dark.tobytes())
+    assert np.asarray(decode(path)).max() <= 1  # and is not taken for 8-bit values
+
+
+def test_negative_integers_of_a_tiff_are_refused_by_the_files_name(tmp_path: Path) -> None:
+    path = tmp_path / "x.tif"
+    path.write_bytes(grey_tiff(np.array([[-1000, 3000]], "int16")))
+    with pytest.raises(BadImage) as caught:
+        decode(path)
+    assert caught.value.reason == "integer values from -1000 to 3000; must not be negative"
+    assert caught.value.source == str(path)
 
 
 def test_16_bit_colour_keeps_its_high_bytes(tmp_path: Path, png) -> None:

@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import sys
+import threading
 import tracemalloc
 import warnings
 from collections.abc import Callable
@@ -231,6 +232,18 @@ def test_every_orientation_comes_out_upright(
         assert np.array_equal(np.asarray(decode(opened)), np.asarray(shown))
 
 
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "TIFF", "WEBP"])
+def test_a_broken_second_frame_does_not_spoil_the_first(
+    tmp_path: Path, noise, encoded, kind: str
+) -> None:
+    frames = [noise(number) for number in range(4)]
+    whole = encoded(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True)
+    for end in range(len(whole) // 3, len(whole), 37):
+        path = file(tmp_path, whole[:end] + bytes(50), "x")
+        header, image = (image_or_reason(attempt, path) for attempt in (read_header, decode))
+        assert isinstance(image, str) or not isinstance(header, str), end
+
+
 def test_an_orientation_that_makes_no_sense_is_ignored(tmp_path: Path, noise, encoded) -> None:
     for block in (b"Exif\0\0garbage", b"Exif\0\0II*\0\x08\0\0\0\xff\xff"):
         path = file(tmp_path, encoded(noise(0), "JPEG", exif=block))
@@ -307,6 +320,28 @@ def test_a_reduced_decode_keeps_enough_pixels(tmp_path: Path, noise, encoded) ->
     assert decode(png, at_least=100).size == (800, 480)
 
 
+def test_large_images_are_decoded_one_at_a_time(tmp_path, noise, monkeypatch) -> None:
+    noise(0, 9, 9).save(tmp_path / "small.png")
+    noise(0, 20, 20).save(tmp_path / "large.png")
+    inside = []
+
+    def enter(image: Image.Image) -> Image.Image:
+        inside.append(image.width)
+        return image
+
+    monkeypatch.setattr(read, "_LARGE", 100)
+    monkeypatch.setattr(read, "to_8_bit", enter)
+    with read._one_large:  # another thread is decoding a large one
+        decode(tmp_path / "small.png")
+        waiting = threading.Thread(target=decode, args=(tmp_path / "large.png",))
+        waiting.start()
+        waiting.join(0.05)
+        assert inside == [9]
+    waiting.join(10)
+    assert inside == [9, 20]
+    decode(tmp_path / "large.png")  # and left the place to the next
+
+
 def test_a_users_image_is_left_as_it_was(noise) -> None:
     image = noise(0, mode="RGBA")
     image.getexif()[0x0112] = 6
@@ -330,6 +365,20 @@ def test_digests_follow_what_is_seen(tmp_path: Path, noise) -> None:
     sources = [image, noise(1), turned, palette, other, grey, flat]
     for one, two in itertools.combinations(map(source_digest, sources), 2):
         assert one != two
+
+
+def test_what_is_decoded_is_the_file_that_was_checked(tmp_path: Path, noise, encoded) -> None:
+    path = file(tmp_path, encoded(noise(0)), "x.png")
+    digest = source_digest(path)
+    assert np.array_equal(np.asarray(decode(path, expected=digest)), np.asarray(noise(0)))
+    file(tmp_path, encoded(noise(1)), "x.png")
+    with pytest.raises(BadImage, match="replaced by another file") as caught:
+        decode(path, expected=digest)
+    assert not caught.value.lasting
+    path.unlink()
+    with pytest.raises(BadImage, match="no such file") as caught:
+        decode(path, expected=digest)
+    assert not caught.value.lasting
 
 
 def test_names_of_sources() -> None:

@@ -37,6 +37,7 @@ def test_other_files_are_not(head: bytes) -> None:
         (b"\0\0\0\x18ftypisom....", "a video"),
         (b"a,b\n1,2\n", "text"),
         (b"\x89PNG\r\n\x1a\n", "a PNG with a broken header"),
+        (b"II*\0\xff\xff\xff\xff", "a TIFF with a broken header, or of a kind that is not read"),
         (b"\x01\x02\x03\xff", "not an image"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

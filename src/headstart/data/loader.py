@@ -81,7 +81,7 @@ def load(
         try:
             return index, resize(decode(source, at_least=at_least, expected=expected), spec)
         except BadImage as error:
-            return Failure(source_name(source), error.reason, index)
+            return Failure(source_name(source), error.reason, index, error.lasting)
 
     results = in_threads(read, range(len(sources)), workers, ahead=batch_size)
     return _batches(results, batch_size)

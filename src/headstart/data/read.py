@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -60,8 +61,8 @@ SUFFIXES = {
     **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
     **dict.fromkeys((".bmp", ".dib"), "BMP"),
     **dict.fromkeys((".tif", ".tiff"), "TIFF"),
-    **dict.fromkeys((".ppm", ".pgm", ".pnm"), "PPM"),
-    ".png": "PNG",
+    **dict.fromkeys((".ppm", ".pgm", ".pnm", ".pbm"), "PPM"),
+    **dict.fromkeys((".png", ".apng"), "PNG"),
     ".webp": "WEBP",
     ".gif": "GIF",
 }
@@ -70,6 +71,10 @@ FRAMES = "several frames, the first is used"
 REPLACED = "replaced by another file after the check"
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+# A few bytes may claim many pixels: an animated WebP of the largest size takes 24 bytes for each
+# while it is decoded. Threads decode one such image at a time, so that memory stays bounded.
+_LARGE = 1 << 25  # pixels
+_one_large = Lock()
 _ORIENTATION = 0x0112  # EXIF tag
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -109,11 +114,13 @@ class Failure:
         name: The item's name or the source's.
         reason: Short enough for a list of files.
         index: Its position in the sequence that was being read.
+        lasting: Whether its bytes are at fault, so that reading them again is in vain.
     """
 
     name: str
     reason: str
     index: int
+    lasting: bool = True
 
 
 def read_header(path: Path) -> Header:
@@ -174,16 +181,14 @@ def source_name(source: Source) -> str:
 
 
 @contextmanager
-def _opened(
-    source: str | Path | Image.Image, expected: str | None = None
-) -> Iterator[Image.Image]:
+def _opened(source: str | Path | Image.Image, expected: str | None = None) -> Iterator[Image.Image]:
     if isinstance(source, Image.Image):
         _require_bearable_size(source, source_name(source))
         yield source
         return
     with _regular(source).open("rb") as file:
         if expected is not None and hashlib.file_digest(file, "sha256").hexdigest() != expected:
-            raise BadImage(str(source), REPLACED)
+            raise BadImage(str(source), REPLACED, lasting=False)
         file.seek(0)
         try:
             image = Image.open(file, formats=_FORMATS)
@@ -197,7 +202,8 @@ def _opened(
 def _regular(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_file():  # opening a pipe or a device would wait, or never end
-        raise BadImage(str(path), "not a file" if path.exists() else "no such file")
+        reason = "not a file" if path.exists() else "no such file"
+        raise BadImage(str(path), reason, lasting=False)
     return path
 
 
@@ -259,7 +265,9 @@ def opened(path: Path) -> Iterator[tuple[Header, Image.Image]]:
 
 def upright(image: Image.Image) -> Image.Image:
     """Decode an opened image to upright 8-bit pixels of mode ``L`` or ``RGB``."""
-    image.load()
-    turn = _UPRIGHT.get(_orientation(image))
-    pixels = to_8_bit(image)
-    return pixels if turn is None else pixels.transpose(turn)
+    is_large = image.width * image.height > _LARGE
+    with _one_large if is_large else nullcontext():
+        image.load()
+        turn = _UPRIGHT.get(_orientation(image))
+        pixels = to_8_bit(image)
+        return pixels if turn is None else pixels.transpose(turn)

@@ -52,6 +52,7 @@ def describe(head: bytes) -> str:
     if not head:
         return "empty file"
     if name := image_format(head):
-        return f"a {name} with a broken header"
+        unread = ", or of a kind that is not read" if name == "TIFF" else ""  # it has hundreds
+        return f"a {name} with a broken header{unread}"
     head = head.removeprefix(b"\xef\xbb\xbf")
     return next((name for pattern, name in _OTHERS if pattern.match(head)), "not an image")

@@ -20,6 +20,7 @@ from headstart.data.symmetry import symmetry
 from headstart.files import digest, read_json, write_json
 from headstart.store import Rows, Store
 from headstart.training.device import Forward, InferencePath, processor
+from headstart.training.undecodable import Undecodable
 
 __all__ = ["PARITY_LIMIT", "Features", "extract", "relative_distance"]
 
@@ -170,12 +171,14 @@ class _Job:
         first: dict[str, int] = {}
         for index, image in enumerate(digests):
             first.setdefault(image, index)
-        missing = self.store.missing(digests)
+        undecodable = Undecodable(self.cache, self.backbone.input_spec)
+        failed = undecodable.among(self.store.missing(digests))
+        missing = [image for image in self.store.missing(digests) if image not in failed]
         if self.decide and not missing:  # computed when bf16 was asked for, and never judged
-            missing = list(first)[: self.path.batch_size]
-        failed: dict[str, str] = {}
+            missing = [image for image in first if image not in failed][: self.path.batch_size]
         if not missing:
             return failed
+        known = len(failed)
         forward = Forward(self.backbone, self.path)
         wanted = [first[image] for image in missing]
         batches = (
@@ -192,6 +195,7 @@ class _Job:
             for batch in batches:
                 if isinstance(batch, Failure):
                     failed[missing[batch.index]] = batch.reason
+                    undecodable.add(missing[batch.index], batch)
                 else:
                     images = [missing[index] for index in batch.indices]
                     values = forward(symmetry(batch.pixels, self.symmetry))
@@ -202,7 +206,8 @@ class _Job:
                         break  # their features in fp32 are kept
                     writer.add(images, values)
                 if progress is not None:
-                    progress(self.computed + len(failed), len(missing))
+                    progress(self.computed + len(failed) - known, len(missing))
+        undecodable.save()
         return failed
 
     def _compare(

@@ -22,6 +22,7 @@ from headstart.data.read import Failure, Source, source_name
 from headstart.errors import UsageError
 from headstart.inputspec import InputSpec
 from headstart.store import Rows
+from headstart.training.undecodable import Undecodable
 
 __all__ = ["Decoded", "Pixels", "Progress", "Stream", "decode_all"]
 
@@ -98,19 +99,22 @@ def decode_all(
     first: dict[str, int] = {}
     for index, image in enumerate(digests):
         first.setdefault(image, index)
-    missing = store.missing(digests)
-    failed: dict[str, str] = {}
-    done = 0
+    undecodable = Undecodable(cache, spec)
+    failed = undecodable.among(store.missing(digests))
+    missing = [image for image in store.missing(digests) if image not in failed]
+    done, known = 0, len(failed)
     batches = load([sources[first[image]] for image in missing], spec, _BATCH, digests=missing)
     with closing(batches), store.writer() as writer:
         for batch in batches:
             if isinstance(batch, Failure):
                 failed[missing[batch.index]] = batch.reason
+                undecodable.add(missing[batch.index], batch)
             else:
                 writer.add([missing[index] for index in batch.indices], batch.pixels)
                 done += len(batch.indices)
             if progress is not None:
-                progress(done + len(failed), len(missing))
+                progress(done + len(failed) - known, len(missing))
+    undecodable.save()
     good = [index for index, image in enumerate(digests) if image not in failed]
     shown = names or [source_name(source) for source in sources]
     return Decoded(
