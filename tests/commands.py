@@ -20,6 +20,7 @@ RUN_FILES = {  # of a finished run
     "spec.json",
     "log.jsonl",
     "predictions.csv",
+    "split.csv",
     "report.json",
     "report.html",
     "figures/confusion.png",

@@ -19,12 +19,17 @@ def picture(label: int, number: int, side: int = 48) -> Image.Image:
 
 
 def write_photos(
-    root: Path, *, classes: Sequence[str] = ("cat", "dog"), each: int = 20, side: int = 48
+    root: Path,
+    *,
+    classes: Sequence[str] = ("cat", "dog"),
+    each: int = 20,
+    side: int = 48,
+    first: int = 0,
 ) -> Path:
-    """Write class folders of JPEG pictures and return ``root``."""
+    """Write class folders of JPEG pictures, other ones for other numbers, and return ``root``."""
     for label, name in enumerate(classes):
         (root / name).mkdir(parents=True, exist_ok=True)
-        for number in range(each):
+        for number in range(first, first + each):
             picture(label, number, side).save(root / name / f"{number}.jpg", quality=92)
     return root
 

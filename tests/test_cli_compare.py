@@ -63,6 +63,8 @@ def test_compare_prints_its_document_and_nothing_else(command, fake, photos, tmp
         ("--precision", "fp32", "precision", "fp32"),
         ("--batch-size", 4, "batch_size", 4),
         ("--max-bad", "5%", "max_bad", 0.05),
+        ("--classes", "owl,cat", "classes", ("owl", "cat")),
+        ("--group-by", r"(\d)\.", "group_by", r"(\d)\."),
         ("--backbones", "timm:x", "backbone", "timm:x"),
     ],
 )
@@ -84,6 +86,14 @@ def test_a_study_can_allow_noncommercial_weights(command, fake, photos, tmp_path
     ask = ("--seeds", 1, "--out", tmp_path / "s", "--limit", 40, "--epochs", 1)
     assert command("study", "extract-or-tune", photos, *ask, "--allow-noncommercial").code == 0
     assert {call["allow_noncommercial"] for call in fake.calls} == {True}
+
+
+def test_a_study_reads_the_images_as_it_is_told(command, fake, photos, tmp_path):
+    ask = ("--seeds", 1, "--out", tmp_path / "s", "--limit", 40, "--epochs", 1)
+    more = ("--classes", "owl,cat", "--group-by", r"(\d+)\.", "--nested")
+    assert command("study", "extract-or-tune", photos, *ask, *more).code == 0
+    found = {(call["classes"], call["group_by"], call["nested"]) for call in fake.calls}
+    assert found == {(("owl", "cat"), r"(\d+)\.", True)}
 
 
 def test_networks_of_two_zoos_are_compared(command, photos, tmp_path):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from audit import watched
-from commands import RUN_FILES, rows_of, without
+from commands import RUN_FILES, rows_of, start, without
 from headstart import __version__
 from headstart.metrics import Metric
 from pictures import write_noise, write_photos
@@ -31,6 +33,7 @@ DOCUMENT = {  # as DESIGN.md and docs/report.md have it
     "classes",
     "val",
     "test",
+    "without_copies",
     "confusion",
     "per_class",
     "timings",
@@ -52,9 +55,18 @@ OPTIONS = {
     *("--out", "--backbone", "--weights", "--mean", "--std", "--strategy", "--size", "--resize"),
     *("--split", "--limit", "--limit-per-class", "--class-weights", "--seed", "--device"),
     *("--precision", "--batch-size", "--max-bad", "--min", "--allow-noncommercial"),
-    "--allow-partial",
+    *("--allow-partial", "--column", "--root", "--nested", "--classes", "--group-by", "--test"),
     *("--head", "--epochs", "--lr", "--augment", "--symmetry", "--average", "--views", "--train"),
-    *("--split-seed", "--no-refit", "--save-minutes", "--dry-run", "--json", "--debug"),
+    *(
+        "--fold",
+        "--split-seed",
+        "--no-refit",
+        "--no-audit",
+        "--save-minutes",
+        "--dry-run",
+        "--json",
+        "--debug",
+    ),
 }
 
 
@@ -168,7 +180,7 @@ def test_the_log_is_lines_of_json(tiny_run):
     names = [event["event"] for event in events]
     assert names == [
         *("stage", "plan", "stage", "features", "stage"),
-        *("phase-start", "phase", "stage", "done"),
+        *("phase-start", "phase", "stage", "stage", "done"),
     ]
     seconds = [event["seconds"] for event in events]
     assert seconds == sorted(seconds)
@@ -201,6 +213,7 @@ def test_the_options_of_fit_are_those_that_are_promised(command, monkeypatch):
         (["--strategy", "feature-extraction"], "plan.strategy.name", "feature-extraction"),
         (["--split", "0.5,0.25,0.25"], "plan.split.n_test", 18),
         (["--split", "0.5,0,0.5"], "plan.split.n_val", 0),
+        (["--fold", "2/4"], "plan.split.n_test", 18),
         (["--limit", 10], "plan.split.n_train", 10),
         (["--limit-per-class", 2], "plan.split.n_train", 6),
         (["--class-weights", "balanced"], "plan.class_weights", "balanced"),
@@ -208,6 +221,8 @@ def test_the_options_of_fit_are_those_that_are_promised(command, monkeypatch):
         (["--device", "cpu"], "plan.path.device", "cpu"),
         (["--precision", "bf16"], "plan.path.precision", "bf16"),
         (["--batch-size", 5], "plan.path.batch_size", 5),
+        (["--classes", "owl,cat"], "plan.task.classes", ["owl", "cat"]),
+        (["--classes", "owl,cat"], "plan.data.n", 48),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else None,
 )  # fmt: skip
@@ -226,8 +241,13 @@ def test_an_option_changes_the_plan(command, photos, tiny, options, path, value)
         (["--limit-per-class", 2], {"split", "refit"}),
         (["--no-refit"], {"refit"}),
         (["--split", "0.5,0.25,0.25"], {"split"}),
+        (["--fold", "1/4"], {"split"}),
         (["--resize", "pad"], {"backbone"}),
         (["--class-weights", "balanced"], {"class_weights"}),
+        (["--classes", "owl,dog,cat"], {"task"}),
+        (["--classes", "cat,dog,owl"], set()),
+        (["--nested"], set()),
+        (["--group-by", r"(\d)\.jpg"], {"data", "split"}),
         (["--max-bad", "5%"], set()),
         (["--min", "accuracy=0.1"], set()),
         (["--allow-noncommercial"], set()),
@@ -243,6 +263,21 @@ def test_an_option_makes_another_run_only_where_it_changes_the_result(
         for more in ([], options)
     )
     assert {key for key in plain if plain[key] != other[key]} == changed
+
+
+def test_a_split_is_given_as_a_table(command, photos, tiny, tmp_path):
+    names = [path.relative_to(photos).as_posix() for path in sorted(photos.rglob("*.jpg"))]
+    parts = [("train", "train", "val", "test")[n % 4] for n in range(len(names))]
+    table = tmp_path / "mine.csv"
+    table.write_text("\n".join(["name,split", *map(",".join, zip(names, parts, strict=True))]))
+    ask = ("fit", photos, *tiny, "--split", table, "--dry-run", "--json")
+    split = command(*ask).document["plan"]["split"]
+    for part in ("train", "val", "test"):
+        assert split[f"n_{part}"] == parts.count(part)
+    table.write_text("\n".join(table.read_text().splitlines()[:-2]))
+    error = command(*ask)
+    assert error.code == 3
+    assert f"2 of {len(names)} images are not in {table}: {names[-2]}" in str(error.document)
 
 
 def test_weights_come_from_the_file(command, photos, tiny, tmp_path):
@@ -504,3 +539,170 @@ def test_a_dry_run_computes_and_writes_nothing(
     assert not out.exists()
     assert not (tmp_path / "runs").exists()
     assert not (own_cache / "stores").exists()
+
+
+# Ways in
+
+
+@pytest.fixture
+def at(photos, tmp_path, monkeypatch) -> Path:
+    """A folder of a test's own, which it works in, with a copy of the pictures."""
+    shutil.copytree(photos, tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def parts_of(run: Path) -> dict[str, str]:
+    return {row["item"]: row["split"] for row in rows_of(run / "predictions.csv")}
+
+
+def test_a_zip_file_gives_the_run_of_its_folder(command, at, own_cache, tiny):
+    shutil.make_archive("photos", "zip", ".", "photos")
+    shutil.make_archive("bare", "zip", "photos")
+    assert command("fit", "photos", *tiny, "--out", "folder").code == 0
+    for name in ("photos", "bare"):
+        result = command("fit", f"{name}.zip", *tiny, "--out", name + "-run")
+        assert result.code == 0, result.err
+        assert "0 computed, 72 remembered" in result.err
+        assert parts_of(Path(name + "-run")) == parts_of(Path("folder"))
+    spec = json.loads(Path("photos-run/spec.json").read_text())["spec"]
+    assert spec == json.loads(Path("folder/spec.json").read_text())["spec"]
+    assert command("resume", "photos-run").code == 0
+    scores = command("evaluate", "folder", "photos.zip", "--json").document
+    assert scores["metrics"]["accuracy"]["n"] == 72
+
+
+def test_m3_a_zip_file_that_means_harm_is_refused(command, at, own_cache, tiny):
+    with zipfile.ZipFile("evil.zip", "w") as archive:
+        archive.write("photos/cat/0.jpg", "cat/0.jpg")
+        archive.write("photos/dog/0.jpg", "../../dog/0.jpg")
+    message = command("fit", "evil.zip", *tiny, "--out", "run").refusal(3)
+    assert "its entry '../../dog/0.jpg': its path leads out of the archive" in message
+    assert not Path("run").exists()
+    assert not [*own_cache.rglob("*.jpg")]
+
+
+def test_classes_are_used_in_the_order_given(command, at, tiny):
+    result = command("fit", "photos", "--classes", "owl,cat", *tiny, "--out", "run")
+    assert "1 other class with 24 images left out by --classes: dog." in result.err
+    report = json.loads(Path("run/report.json").read_text())
+    assert report["classes"] == ["owl", "cat"]
+    rows = rows_of(Path("run/predictions.csv"))
+    assert list(rows[0])[4:] == ["owl", "cat"]
+    assert {row["label"] for row in rows} == {"owl", "cat"}
+    assert len(rows) == 48
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "found"),
+    [
+        (["--classes", "owl,cta"], 2, ["named 'cta'", "Did you mean cat?"]),
+        (["--classes", "owl"], 3, ["found 1 class (owl); need 2+", "--classes"]),
+        (["--classes", "owl,fox"], 3, ["no image is in the folder of fox"]),
+        (["--classes", ","], 2, ["--classes", "names with commas between"]),
+        (["--group-by", "("], 2, ["--group-by", "regular expression"]),
+        (["--group-by", "part"], 2, ["matches nothing", "cat/0.jpg"]),
+        (["--group-by", "jpg"], 2, ["in every name"]),
+        (["--test", "photos"], 2, ["--test holds 72 images that DATA has too"]),
+        (["--test", "phtos"], 2, ["Did you mean photos?"]),
+        (["--column", "label=species"], 2, ["--column is about", "photos has none"]),
+        (["--column", "species"], 2, ["--column must be name=column"]),
+        (["--column", "kind=species"], 2, ["path, label, split, group, weight"]),
+        (["--root", "."], 2, ["--root is about"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_be_chosen_is_refused(command, at, tiny, options, code, found):
+    Path("photos/fox").mkdir()
+    message = command("fit", "photos", *tiny, *options, "--out", "run").refusal(code)
+    for text in found:
+        assert text in message, message
+    assert not Path("run").exists()
+
+
+def test_groups_stay_on_one_side(command, at, tiny):
+    result = command("fit", "photos", "--group-by", r"(\d)\.jpg", *tiny, "--out", "run")
+    assert r"10 groups by '(\d)\.jpg'; the largest has 9 images." in result.err
+    sides: dict[str, set[str]] = {}
+    for name, part in parts_of(Path("run")).items():
+        sides.setdefault(name[-5], set()).add(part)
+    assert all(len(side) == 1 for side in sides.values())
+    assert set().union(*sides.values()) == {"train", "val", "test"}
+
+
+def test_another_source_is_the_test(command, at, tiny):
+    write_photos(at / "others", classes=("owl", "cat", "dog"), each=4, side=40)
+    shutil.make_archive("others", "zip", "others")
+    for name in ("others", "others.zip"):
+        run = Path(f"run-{name}")
+        result = command("fit", "photos", "--test", name, *tiny, "--out", run)
+        assert result.code == 0, result.err
+        parts = parts_of(run)
+        tested = sorted(item for item, part in parts.items() if part == "test")
+        expected = [f"test/{kind}/{n}.jpg" for kind in ("cat", "dog", "owl") for n in range(4)]
+        assert tested == expected
+        assert {part for item, part in parts.items() if item not in expected} == {"train", "val"}
+        assert len(parts) == 72 + 12
+
+
+def test_nested_classes_are_those_of_predictions(command, at, tiny):
+    Path("photos/pets").mkdir()
+    for name in ("cat", "dog"):
+        shutil.move(f"photos/{name}", f"photos/pets/{name}")
+    result = command("fit", "photos", "--nested", *tiny, "--out", "run")
+    assert result.code == 0, result.err
+    assert json.loads(Path("run/report.json").read_text())["classes"] == [
+        *("owl", "pets/cat", "pets/dog"),
+    ]
+    flat = command("fit", "photos", *tiny, "--dry-run", "--json").document["plan"]
+    assert flat["task"]["classes"] == ["owl", "pets"]
+
+
+def test_a_table_with_columns_of_its_own_and_a_root(command, at, tiny):
+    rows = ["file;kind", *(f"{n}.jpg;{k}" for k in ("cat", "dog") for n in range(20))]
+    lines = [rows[0], *(f"{row.split(';')[1]}/{row}" for row in rows[1:])]
+    Path("tables").mkdir()
+    Path("tables/labels.csv").write_text("\n".join(lines))
+    columns = ["--column", "path=file", "--column", "label=kind", "--root", "photos"]
+    result = command("fit", "tables/labels.csv", *columns, *tiny, "--out", "run")
+    assert result.code == 0, result.err
+    assert len(parts_of(Path("run"))) == 40
+
+
+ODD_NAMES = (
+    *(" two  spaces .jpg", "\U0001f408.jpg", "caf\u00e9.jpg", "cafe\u0301.jpg", "line\nbreak.jpg"),
+    *("-rf.jpg", "x" * 251 + ".jpg", os.fsdecode(b"\xff\xfe.jpg"), 'a "quoted", one.jpg'),
+    *("tab\t.jpg", "return\r.jpg", "%s{0}$HOME.jpg"),
+)
+
+
+def test_d13_names_of_any_kind_come_through_every_file(command, tiny, tmp_path):
+    data = write_photos(tmp_path / "data", each=len(ODD_NAMES), side=32)
+    for folder in data.iterdir():
+        for number, name in enumerate(ODD_NAMES):
+            (folder / f"{number}.jpg").rename(folder / name)
+    expected = {f"{kind}/{name}" for kind in ("cat", "dog") for name in ODD_NAMES}
+    out = tmp_path / "run"
+    result = command("fit", data, *tiny, "--out", out, "--json")
+    assert result.code == 0, result.err
+    assert set(parts_of(out)) == expected
+    assert result.document == json.loads((out / "report.json").read_text())
+    predicted = command("predict", out, data, "--json", "--csv", tmp_path / "p.csv").document
+    assert {row["path"] for row in predicted["predictions"]} == {f"{data}/{n}" for n in expected}
+    assert {row["path"] for row in rows_of(tmp_path / "p.csv")} == {f"{data}/{n}" for n in expected}
+    assert (out / "report.html").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_d13_names_of_any_kind_can_be_classes(command, tiny, tmp_path):
+    data = write_photos(tmp_path / "data", each=10, side=32)
+    (data / "cat").rename(data / "-rf \n'\U0001f408', \"x\"")
+    (data / "dog").rename(data / os.fsdecode(b"\xff\xfe"))
+    out = tmp_path / "run"
+    process = start("fit", data, *tiny, "--out", out, "--json", errors="surrogateescape")
+    printed, talk = process.communicate()
+    assert process.returncode == 0, talk
+    names = sorted(path.name for path in data.iterdir())
+    assert json.loads(printed)["classes"] == names
+    assert {row["label"] for row in rows_of(out / "predictions.csv")} == set(names)
+    assert command("evaluate", out, data, "--json").code == 0

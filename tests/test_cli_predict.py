@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -132,3 +133,35 @@ def test_the_options_of_embed_change_the_features(command, photos, tiny, tmp_pat
     plain, other = (np.load(file)["features"] for file in files)
     assert plain.shape == other.shape
     assert not np.array_equal(plain, other)
+
+
+# How images are read
+
+
+def test_evaluate_takes_some_classes_and_a_zip_file(command, tiny_run, photos, tmp_path):
+    file = shutil.make_archive(str(tmp_path / "photos"), "zip", photos)
+    document = command("evaluate", tiny_run, file, "--classes", "owl,cat", "--json").document
+    assert document["metrics"]["accuracy"]["n"] == 48
+    assert "Did you mean owl?" in command("evaluate", tiny_run, file, "--classes", "ow").refusal(2)
+    assert command("evaluate", tiny_run, file, "--classes", "owl").code == 0
+
+
+def test_evaluate_takes_no_other_test(command, tiny_run, photos):
+    assert command("evaluate", tiny_run, photos, "--test", photos).code == 2
+
+
+def test_evaluate_reads_a_table(command, tiny_run, photos, tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("file,kind\ncat/0.jpg,cat\ndog/1.jpg,dog\n")
+    columns = ["--column", "path=file", "--column", "label=kind", "--root", photos]
+    document = command("evaluate", tiny_run, table, *columns, "--json").document
+    assert document["metrics"]["accuracy"]["n"] == 2
+
+
+def test_embed_reads_as_fit_does(command, photos, tiny, tmp_path):
+    file = tmp_path / "f.npz"
+    arguments = ["embed", photos, "--out", file, *tiny, "--classes", "owl,cat", "--json"]
+    assert command(*arguments).document["n"] == 48
+    with np.load(file) as arrays:
+        assert set(arrays["labels"]) == {"owl", "cat"}
+    assert "--column is about" in command(*arguments[:-1], "--column", "label=x").refusal(2)

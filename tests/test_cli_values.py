@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,10 +12,14 @@ from headstart.cli_values import (
     parse_channels,
     parse_gates,
     parse_numbers,
+    parse_reading,
     parse_settings,
     parse_share,
+    parse_split,
 )
+from headstart.data.reading import Reading
 from headstart.errors import UsageError
+from headstart.options import Options
 
 
 @settings(deadline=None)
@@ -49,6 +55,14 @@ def test_what_is_not_three_numbers_is_told_with_its_option(text) -> None:
     assert repr(text) in raised.value.message
     assert raised.value.field == "split"
     assert "--split 0.7,0.15,0.15" in raised.value.hint
+
+
+def test_a_split_is_three_numbers_or_a_table() -> None:
+    assert parse_split(None) is None
+    assert parse_split("0.5,0.25,0.25") == (0.5, 0.25, 0.25)
+    assert parse_split("runs/a,b/split.CSV") == Path("runs/a,b/split.CSV")
+    with pytest.raises(UsageError, match="--split must be three numbers"):
+        parse_split("split.txt")
 
 
 @settings(deadline=None)
@@ -103,3 +117,51 @@ def test_what_is_no_setting_is_a_usage_error(text) -> None:
     with pytest.raises(UsageError, match="--train must be name=value") as raised:
         parse_settings([text])
     assert raised.value.field == "train"
+
+
+# How images are read
+
+
+def reading(column=None, root=None, nested=False, classes=None, group_by=None, test=None):
+    return parse_reading(column, root, nested, classes, group_by, test)
+
+
+def test_nothing_said_of_reading_is_the_default() -> None:
+    made = Options(**reading())
+    assert made == Options()
+    assert made.reading == Reading()
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("cats,dogs", ("cats", "dogs")),
+        (" dogs , cats ", ("dogs", "cats")),
+        ("cats", ("cats",)),
+        ('"cats, small",dogs', ("cats, small", "dogs")),
+        ("cats,,dogs", ("cats", "", "dogs")),
+        ("", ()),
+    ],
+)
+def test_classes_have_commas_between(text, names) -> None:
+    assert reading(classes=text)["classes"] == names
+
+
+def test_columns_are_pairs() -> None:
+    pairs = reading(column=["label=species", " path = file=name "])["columns"]
+    assert pairs == {"label": "species", "path": "file=name"}
+    with pytest.raises(UsageError, match="--column must be name=column") as raised:
+        reading(column=["label"])
+    assert raised.value.field == "column"
+
+
+def test_the_rest_of_a_reading_is_as_it_is() -> None:
+    made = reading(root=Path("a"), nested=True, group_by="(x)", test="other")
+    assert made == {
+        "columns": {},
+        "root": Path("a"),
+        "nested": True,
+        "classes": None,
+        "group_by": "(x)",
+        "test": "other",
+    }

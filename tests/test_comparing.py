@@ -199,3 +199,17 @@ def test_real_fits_compared(photos, small, tmp_path):
         for row in made.rows
     }
     assert digests == {made.setup["split"]["digest"]}
+
+
+def test_all_runs_read_the_images_alike(fake, photos, tmp_path):
+    ask = {"strategies": ["fine-tune"], "seeds": 2, "out": tmp_path / "c"}
+    made = compare(photos, classes=("owl", "cat"), group_by=r"(\d+)\.", **ask)
+    assert {call["classes"] for call in fake.calls} == {("owl", "cat")}
+    assert {call["group_by"] for call in fake.calls} == {r"(\d+)\."}
+    spec = json.loads((tmp_path / "c" / "spec.json").read_text())["spec"]
+    assert spec["data"]["n"] == 48
+    assert compare(photos, classes=("owl", "cat"), group_by=r"(\d+)\.", **ask) == made
+    with pytest.raises(ModelError, match="another"):
+        compare(photos, classes=("cat", "owl"), **ask)
+    with pytest.raises(UnknownName, match="no class named 'cow'"):
+        compare(photos, classes=("cow", "owl"), **(ask | {"out": tmp_path / "d"}))

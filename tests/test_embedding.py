@@ -154,3 +154,8 @@ def test_names_that_are_not_unicode_survive(tmp_path):
     embedding.write(tmp_path / "features.npz")
     with np.load(tmp_path / "features.npz", allow_pickle=False) as file:
         assert file["paths"].tolist() == ["cat/\udcff.jpg"]
+
+
+def test_images_are_read_as_the_options_say(data, tmp_path):
+    made = embed(data, replace(OPTIONS, classes=("dog",)))
+    assert set(made.labels) == {"dog"}

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from headstart.cache import Cache
-from headstart.errors import DataError
+from headstart.data.reading import Reading
+from headstart.errors import DataError, UnknownName
 from headstart.run import read_report
 from pictures import picture, write_photos
 
@@ -203,3 +204,20 @@ def test_data_without_an_image_is_refused(classifier, tmp_path):
     (tmp_path / "cat").mkdir()
     with pytest.raises(DataError, match="found no image"):
         classifier.evaluate(tmp_path)
+
+
+def test_some_classes_are_evaluated_alone(classifier, others):
+    scores = classifier.evaluate(others, reading=Reading(classes=("owl", "cat")))
+    assert scores.evaluation.metrics["accuracy"].n == 8
+    assert sum(map(sum, scores.evaluation.confusion[1:2])) == 0
+    with pytest.raises(UnknownName, match="no class named 'owls'"):
+        classifier.evaluate(others, reading=Reading(classes=("owls",)))
+
+
+def test_classes_that_the_classifier_does_not_know_may_be_left_out(classifier, data):
+    shutil.copytree(data / "cat", data / "fox")
+    with pytest.raises(DataError, match="does not know: fox") as raised:
+        classifier.evaluate(data)
+    assert "--classes" in raised.value.hint
+    scores = classifier.evaluate(data, reading=Reading(classes=CLASSES))
+    assert scores.evaluation.metrics["accuracy"].n == 12

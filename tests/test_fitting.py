@@ -138,7 +138,7 @@ def test_a_finished_run_is_handed_out_and_nothing_computed(
     [
         "phases.solve",
         "fitting.probabilities",
-        *(f"fitting.{step}" for step in ("model_card", "mistakes", "write_text", "write_json")),
+        *(f"outcome.{step}" for step in ("model_card", "mistakes", "write_text", "write_json")),
     ],
 )
 def test_a_crash_leaves_no_report_and_the_next_fit_finishes(

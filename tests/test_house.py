@@ -45,11 +45,14 @@ TIERS = (
         *("labelled", "machine", "phases", "plan_text", "prediction", "resuming", "sizing"),
         *("matrix", "outcome", "page", "plan", "report", "run", "sklearn"),
         *("comparing", "comparison", "comparison_page", "lineup", "scatter", "significance"),
-        *("study", "study_text", "verdict"),
+        *("study", "study_text", "trust", "verdict"),
         *("curves", "markup", "panels", "png", "scales", "training_text"),
+        *("audit", "feature_neighbours", "file_facts", "label_errors", "near_copies", "out_of_fold"),
+        *("outliers", "overlap", "shortcuts"),
+        *("check_page", "check_sections", "check_text", "checking", "fixed_table", "fixing"),
     ),
     (  # each other, not in circles
-        *("__main__", "cli", "cli_cache", "cli_compare", "cli_fit", "cli_models"),
+        *("__main__", "cli", "cli_cache", "cli_check", "cli_compare", "cli_fit", "cli_models"),
         *("cli_options", "cli_predict", "cli_values"),
         "console",
     ),
@@ -62,17 +65,18 @@ LIGHT = (
     *("intervals", "memory", "metrics", "options", "page", "report", "run", "store"),
     *("clock", "data", "difference", "prediction", "strategy"),
     *("curves", "markup", "panels", "png", "scales", "training_text"),
+    *("check_page", "check_sections", "check_text", "checking", "fixed_table", "fixing"),
 )
 HEAVY = ("torch", "numpy", "timm", "keras", "sklearn", "PIL")
 
 # Tests that are not those of one module, and the folder of those that go through many.
 ACROSS = {
     *("test_docs", "test_faults", "test_golden", "test_golden_training", "test_house"),
-    *("test_own_weights", "test_real_data", "test_resume"),
+    *("test_bad_files", "test_own_weights", "test_real_data", "test_resume", "test_ways_in"),
 }
 CONTRACTS = TESTS / "contracts"
 # Modules of plain data, with nothing in them to test.
-PLAIN = {"data.items", "data.reading"}
+PLAIN = {"data.given_rows", "data.items", "data.reading"}
 
 
 def modules() -> dict[str, Path]:

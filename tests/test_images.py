@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from headstart import images as images_module
 from headstart.cache import Cache
 from headstart.errors import DataError
-from headstart.images import Images, prepare
+from headstart.images import Images, prepare, same_rows
 from headstart.log import Log
 from headstart.options import Options
 from headstart.plan import make_plan
@@ -104,3 +106,46 @@ def test_what_is_left_must_be_enough(made, tmp_path, part, message):
     with pytest.raises(DataError, match=message) as told:
         made(data, max_bad=0.9)
     assert told.value.hint
+
+
+@pytest.fixture
+def parted(tmp_path) -> Path:
+    """Photos with a train and a test folder."""
+    write_photos(tmp_path / "parted" / "train", each=12)
+    for name in ("cat", "dog"):
+        (tmp_path / "parted" / "test" / name).mkdir(parents=True)
+        for number in range(6):
+            file = Path(name) / f"{number}.jpg"
+            (tmp_path / "parted" / "train" / file).rename(tmp_path / "parted" / "test" / file)
+    return tmp_path / "parted"
+
+
+@pytest.mark.parametrize("strategy", ["feature-extraction", "fine-tune"])
+def test_what_is_the_same_to_the_network_stays_in_the_most_held_out_part(made, parted, strategy):
+    """A copy in another format has other bytes; its pixels are found when they are decoded."""
+    with Image.open(parted / "test/dog/3.jpg") as image:
+        image.save(parted / "train/dog/renamed.png")
+    plan, found, _ = made(parted, strategy=strategy, head="linear", resize="squash")
+    (there,) = (i for i, item in enumerate(plan.checked.items) if "renamed" in item.name)
+    assert there in (*plan.split.train, *plan.split.val)
+    assert there not in (*found.split.train, *found.split.val, *found.split.test)
+    assert there in found.split.removed
+    names = [sorted(found.images.names[one] for one in group) for group in found.copies]
+    assert names == [["test/dog/3.jpg", "train/dog/renamed.png"]]
+    (finding,) = found.split.findings
+    assert finding.kind == "removed"
+    assert "train/dog/renamed.png" in finding.message
+    assert found.split.test == plan.split.test
+    assert found.split.digest == plan.split.digest
+
+
+def test_equal_rows_are_found_across_what_is_read_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(images_module, "_AT_ONCE", 3)
+    values = np.random.default_rng(1).normal(size=(11, 4)).astype(np.float32)
+    values[7], values[10], values[5] = values[2], values[2], values[4]
+    values[9, 0] = np.nextafter(values[8, 0], 1)
+    store = Cache(tmp_path).store({"what": "test"}, (4,), "float32")
+    with store.writer() as writer:
+        writer.add([f"{number:064x}" for number in range(11)], values)
+    rows = store.rows([f"{number:064x}" for number in range(11)])
+    assert same_rows(rows) == ((2, 7, 10), (4, 5))

@@ -9,8 +9,10 @@ import torch
 from torch.utils.data import DataLoader
 
 import headstart
+from headstart.cache import Cache
 from headstart.data.augment import Augment, augmented
 from headstart.data.read import decode
+from headstart.data.reading import Reading
 from headstart.data.transforms import resize
 from headstart.errors import BadImage, DataError, UnknownName
 from headstart.inputspec import InputSpec
@@ -113,3 +115,14 @@ def test_a_file_that_vanishes_is_an_error_that_names_it(tmp_path, photos):
     part.items[0].path.unlink()
     with pytest.raises(BadImage, match=part.items[0].path.name):
         part[0]
+
+
+def test_images_are_read_as_they_are_chosen(photos, tmp_path):
+    images = headstart.dataset(photos, SPEC, reading=Reading(classes=("owl", "cat")))
+    assert images.classes == ("owl", "cat")
+    assert len(images.items) == 48
+    file = shutil.make_archive(str(tmp_path / "photos"), "zip", photos)
+    cache = Cache(tmp_path / "cache")
+    zipped = headstart.dataset(file, SPEC, cache=cache)
+    assert len(zipped.items) == 72
+    assert all(item.path.is_relative_to(cache.archives) for item in zipped.items)

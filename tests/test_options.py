@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from headstart.data.reading import Reading
 from headstart.errors import ModelError, UsageError
 from headstart.files import file_digest, write_json
 from headstart.options import (
@@ -37,6 +38,7 @@ WRONG = [
     ("average", "all"),
     ("seed", -1),
     ("split_seed", -1),
+    *(("fold", text) for text in ("5", "0/5", "6/5", "1/1")),
     ("save_minutes", 0),
     ("save_minutes", math.nan),
     ("max_bad", -0.01),
@@ -97,6 +99,13 @@ def test_all_problems_are_told_together() -> None:
     assert all(f"--{option} " in raised.value.message for option in told)
 
 
+@pytest.mark.parametrize("split", [(0.7, 0.15, 0.15), Path("split.csv")])
+def test_a_fold_and_a_split_exclude_each_other(split) -> None:
+    with pytest.raises(UsageError, match="--fold decides the split; leave --split out") as raised:
+        Options(fold="2/5", split=split)
+    assert raised.value.field == "fold"
+
+
 @pytest.mark.parametrize("field", ["mean", "std"])
 def test_mean_and_std_describe_a_file_of_weights(field) -> None:
     assert getattr(Options(weights=FILE, **{field: (0.5, 0.5, 0.5)}), field) == (0.5, 0.5, 0.5)
@@ -152,6 +161,43 @@ def test_the_backbone_is_the_one_that_is_named_or_the_earlier_runs_or_the_defaul
     assert Options(weights=tmp_path, backbone=DEFAULT_BACKBONE).backbone == DEFAULT_BACKBONE
 
 
+# How the images are read
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "option", "shown"),
+    [
+        ("columns", {"lable": "species"}, "column", "lable"),
+        ("columns", {"label": ""}, "column", "label"),
+        ("columns", {"label": "a", "group": "a"}, "column", "'a'"),
+        ("classes", (), "classes", "names"),
+        ("classes", ("cats", ""), "classes", "names"),
+        ("classes", ("cats", "dogs", "cats"), "classes", "'cats' twice"),
+        ("group_by", "part(", "group-by", "'part('"),
+    ],
+)
+def test_a_reading_that_no_source_can_mend_is_refused(field, value, option, shown) -> None:
+    with pytest.raises(UsageError) as raised:
+        Options(**{field: value})
+    assert raised.value.field == option
+    assert f"--{option} " in raised.value.message
+    assert shown in raised.value.message
+
+
+def test_the_reading_is_that_of_the_options() -> None:
+    names = ("columns", "root", "nested", "classes", "group_by", "test")
+    assert Options().reading == Reading()
+    assert Options(**{name: FILLED[name] for name in names}).reading == Reading(
+        **{name: FILLED[name] for name in names}
+    )
+
+
+def test_a_reading_from_python_may_be_of_other_types() -> None:
+    options = Options(root="images", test=Path("other"), classes=["b", "a"])
+    assert (options.root, options.test, options.classes) == (Path("images"), "other", ("b", "a"))
+    assert Options(classes="cats").classes == ("cats",)
+
+
 # Documents
 
 
@@ -173,6 +219,7 @@ FILLED = {
     "size": 64,
     "resize": "pad",
     "split": (0.5, 0.25, 0.25),
+    "fold": "2/5",
     "limit": 100,
     "limit_per_class": 10,
     "class_weights": "balanced",
@@ -184,6 +231,13 @@ FILLED = {
     "refit": False,
     "save_minutes": 1.5,
     "max_bad": 0.5,
+    "audit": False,
+    "columns": {"label": "species", "group": "patient"},
+    "root": Path("images"),
+    "nested": True,
+    "classes": ("dogs", "cats, small"),
+    "group_by": r"part(\d+)",
+    "test": "other/photos.zip",
     "minimum": {"accuracy": 0.9},
     "allow_noncommercial": True,
 }
@@ -210,8 +264,16 @@ def test_every_option_goes_through_json(name) -> None:
 
 
 def test_all_options_go_through_json_together() -> None:
-    assert through_json(Options(**FILLED)) == Options(**FILLED)
+    for left_out in ("split", "fold"):  # of which only one can be given
+        options = Options(**{**FILLED, left_out: None})
+        assert through_json(options) == options
     assert through_json(Options()) == Options()
+
+
+def test_a_split_may_be_a_table() -> None:
+    options = Options(split="runs/x/split.csv")
+    assert options.split == Path("runs/x/split.csv")
+    assert through_json(options) == options
 
 
 def test_a_transform_from_python_is_named_and_refused() -> None:

@@ -11,12 +11,13 @@ import pytest
 from PIL import Image
 
 from headstart.cache import Cache
+from headstart.data.check import Finding
 from headstart.data.read import Failure
+from headstart.judging import agreement
 from headstart.options import Options
 from headstart.outcome import (
     SHOWN,
     Outcome,
-    agreement,
     environment,
     mistakes,
     prediction_rows,
@@ -247,6 +248,25 @@ def test_mistakes_are_the_wrong_test_images_the_most_confident_first(outcome):
         assert mistake.thumbnail is not None
         with Image.open(io.BytesIO(mistake.thumbnail)) as image:
             assert image.size == (48, 48)
+
+
+def test_a_mistake_is_not_shown_by_the_picture_that_took_its_files_place(outcome):
+    name = mistakes(outcome)[0].name
+    checked = outcome.plan.checked
+    digests = tuple(
+        "of another picture" if item.name == name else digest
+        for item, digest in zip(checked.items, checked.digests, strict=True)
+    )
+    changed = replace(outcome.plan, checked=replace(checked, digests=digests))
+    first, second = mistakes(replace(outcome, plan=changed))[:2]
+    assert (first.name, first.thumbnail) == (name, None)
+    assert second.thumbnail is not None
+
+
+def test_what_is_told_of_replaced_files_is_in_the_report(outcome):
+    told = Finding("replaced", "warning", ("cat/1.jpg",), "1 of 72 files …", "Fit again.")
+    report = replace(outcome, replaced=(told,)).report("mine", TIMINGS, "")
+    assert told.to_dict() in report.findings
 
 
 def test_no_mistakes_are_no_pictures(outcome):

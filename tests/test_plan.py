@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 
 from headstart.cache import Cache
+from headstart.data.check import check
+from headstart.data.sources import open_dataset
 from headstart.errors import DataError, UnknownName, UsageError
+from headstart.files import digest
+from headstart.memory import FileMemory
 from headstart.options import Options
-from headstart.plan import make_plan
+from headstart.plan import data_spec, make_plan
 from headstart.strategy import names
 from headstart.strategy.strategy import Strategy
 from pictures import picture, write_photos
@@ -199,3 +203,46 @@ def test_a_head_is_solved_again_on_val_where_the_training_images_are_not_limited
     for options in ({"refit": False}, {"limit": 20}, {"limit_per_class": 5}):
         assert not plan(photos, **options).spec["refit"]
     assert "refit" not in plan(photos, strategy="last-blocks:1").spec
+
+
+# How images are read
+
+
+def test_the_order_of_the_classes_is_part_of_the_spec(plan, photos):
+    made = plan(photos, classes=("owl", "cat"))
+    assert made.task.classes == ("owl", "cat")
+    other = plan(photos, classes=("cat", "owl"))
+    assert made.spec["task"] != other.spec["task"]
+    assert {key for key in made.spec if made.spec[key] != other.spec[key]} == {"task"}
+
+
+def test_groups_and_weights_are_part_of_the_datas_digest(photos, tmp_path):
+    dataset = open_dataset(photos)
+    checked = check(dataset, FileMemory(tmp_path / "files.sqlite"), max_bad=0.0)
+
+    def spec(**fields):
+        first = replace(checked.items[0], **fields)
+        return data_spec(dataset, replace(checked, items=(first, *checked.items[1:])))
+
+    plain = spec()
+    assert plain == {"name": "photos", "digest": plain["digest"], "n": 72}
+    digests = [spec(**fields)["digest"] for fields in ({}, {"group": "a"}, {"group": "b"},
+               {"weight": 2.0}, {"weight": 2.0, "group": "a"}, {"label": "dog"})]  # fmt: skip
+    assert len(set(digests)) == 6
+    assert digests[0] == plain["digest"]
+
+
+def test_data_without_groups_has_the_digest_that_it_always_had(plan, photos):
+    made = plan(photos)
+    lines = zip(made.checked.items, made.checked.digests, strict=True)
+    expected = digest(*(f"{item.name}\0{item.label}\0{image}" for item, image in lines))
+    assert made.spec["data"]["digest"] == expected
+
+
+def test_a_reading_reaches_the_source(plan, photos, tmp_path):
+    write_photos(tmp_path / "other", classes=("cat", "owl"), each=3, side=16)
+    made = plan(photos, classes=("owl", "cat"), group_by=r"(\d+)\.", test=tmp_path / "other")
+    tested = [made.checked.items[index].name for index in made.split.test]
+    assert len(tested) == 6
+    assert all(name.startswith("test/") for name in tested)
+    assert {item.group for item in made.checked.items} == {str(number) for number in range(24)}

@@ -14,7 +14,7 @@ from headstart.cache import Cache
 from headstart.errors import ModelError
 from headstart.files import file_digest, read_json
 from headstart.training.checkpoint import Checkpoints
-from pictures import picture
+from pictures import picture, write_photos
 
 PAUSE = 10_000.0
 
@@ -160,3 +160,36 @@ def test_many_changes_are_told_in_part(data, options, tmp_path):
     lines = told.value.message.splitlines()
     assert len(lines) == 12
     assert lines[-1] == "  …"
+
+
+def test_how_the_images_were_read_is_remembered_from_any_folder(
+    data, options, tmp_path, monkeypatch
+):
+    other = write_photos(tmp_path / "other", each=4, side=40)
+    file = Path(shutil.make_archive(str(tmp_path / "zipped"), "zip", data))
+    (tmp_path / "elsewhere").mkdir()
+    asked = options | {"classes": ("dog", "cat"), "group_by": r"(\d+)\.", "test": "other"}
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)
+        headstart.fit(file.name, "whole", **asked)
+        with pytest.raises(Stop):
+            headstart.fit(file.name, "run", listener=stop_at("epoch", 2), **asked)
+    known = read_json(tmp_path / "run" / "spec.json")["invocation"]
+    assert known["data"] == str(file.resolve())
+    assert known["options"]["test"] == str(other.resolve())
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = headstart.resume(tmp_path / "run", cache=options["cache"])
+    assert again.classes == ("dog", "cat")
+    model = "model/model.safetensors"
+    assert file_digest(again.folder / model) == file_digest(tmp_path / "whole" / model)
+
+
+def test_a_tables_root_is_remembered_from_any_folder(data, options, tmp_path, monkeypatch):
+    rows = [f"{path.parent.name}/{path.name},{path.parent.name}" for path in data.rglob("*.jpg")]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,label", *sorted(rows)]))
+    asked = options | {"root": data.name, "columns": {"path": "file"}}
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)
+        with pytest.raises(Stop):
+            headstart.fit("labels.csv", "run", listener=stop_at("epoch", 2), **asked)
+    assert headstart.resume(tmp_path / "run", cache=options["cache"]).classes == ("cat", "dog")

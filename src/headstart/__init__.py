@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headstart.cache import Cache
     from headstart.catalogue import models
+    from headstart.checking import CheckResult, check
     from headstart.classifier import Classifier, load
     from headstart.comparing import compare
     from headstart.comparison import Comparison
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Cache": "cache",
+    "CheckResult": "checking",
     "Classifier": "classifier",
     "Comparison": "comparison",
     "Fitted": "fitting",
@@ -48,6 +50,7 @@ _HOMES = {
     "Solve": "strategy.phase",
     "Strategy": "strategy.strategy",
     "Train": "strategy.phase",
+    "check": "checking",
     "compare": "comparing",
     "apply": "training.optim",
     "create": "training.create",
@@ -61,6 +64,7 @@ _HOMES = {
 
 __all__ = [
     "Cache",
+    "CheckResult",
     "Classifier",
     "Comparison",
     "Fitted",
@@ -78,6 +82,7 @@ __all__ = [
     "Train",
     "__version__",
     "apply",
+    "check",
     "compare",
     "create",
     "dataset",

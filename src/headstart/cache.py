@@ -5,10 +5,14 @@
     CACHE/
       files.sqlite             what was learnt of a file, by (path, size, mtime)
       paths.json               which inference path was chosen for a network on this machine
+      undecodable.json         which images can't be decoded, and why
       stores/STORE/            STORE is the digest of the store's key; headstart.store has the rest
+      archives/DIGEST/         what was in a zip file; headstart.data.unpacked has the rest
+      given/DIGEST/            what was given as Python objects; headstart.data.kept has the rest
+      torchvision/             where torchvision downloads its data sets to
 
-The stores stay within a limit of bytes: the one that was used least recently goes first. No torch
-here.
+The stores stay within a limit of bytes: the one that was used least recently goes first. What was
+unpacked or given stays until it is cleared, downloads until the user deletes them. No torch here.
 """
 
 from __future__ import annotations
@@ -105,6 +109,21 @@ class Cache:
         """Where it is kept which inference path was chosen for a network."""
         return self.folder / "paths.json"
 
+    @property
+    def undecodable(self) -> Path:
+        """Where it is kept which images can't be decoded."""
+        return self.folder / "undecodable.json"
+
+    @property
+    def archives(self) -> Path:
+        """Where what was in zip files is kept."""
+        return self.folder / "archives"
+
+    @property
+    def given(self) -> Path:
+        """Where images that were given as Python objects are kept."""
+        return self.folder / "given"
+
     def store(self, key: Mapping[str, Any], shape: Sequence[int], dtype: str) -> Store:
         """Open the store of ``key``, creating it if it is new.
 
@@ -142,6 +161,7 @@ class Cache:
         sizes = {folder: rows_bytes(folder) for folder in (self.folder / "stores").glob("*")}
         self.files.unlink(missing_ok=True)
         self.paths.unlink(missing_ok=True)
+        self.undecodable.unlink(missing_ok=True)
         return sum(size for folder, size in sizes.items() if remove_store(folder))
 
     def trim(self, keep: Path | None = None) -> None:

@@ -34,6 +34,7 @@ from headstart.training.device import (
 from headstart.training.task import SingleLabel
 
 if TYPE_CHECKING:
+    from headstart.data.reading import Reading
     from headstart.evaluation import Scores
 
 __all__ = ["Classifier", "load"]
@@ -151,8 +152,9 @@ class Classifier:
 
     def evaluate(
         self,
-        data: str | Path,
+        data: object,
         *,
+        reading: Reading | None = None,
         cache: Cache | None = None,
         max_bad: float = 0.01,
         progress: Progress | None = None,
@@ -160,8 +162,9 @@ class Classifier:
         """Score the classifier on labelled data, its test part where it has one, else all of it.
 
         Args:
-            data: A folder of class folders, or the name of a data set. Classes are matched by
-                name; some may be missing.
+            data: A folder, a table, a zip file, the name of a data set, or labelled images as
+                Python objects. Classes are matched by name; some may be missing.
+            reading: How ``data`` is read, and what is chosen of it.
             cache: Where features are remembered; the user's cache by default.
             max_bad: Share of unreadable images above which the data is refused.
             progress: Called with (done, total) images to compute.
@@ -171,7 +174,14 @@ class Classifier:
         """
         from headstart.evaluation import evaluate
 
-        return evaluate(self, data, cache=cache or Cache(), max_bad=max_bad, progress=progress)
+        return evaluate(
+            self,
+            data,
+            reading=reading,
+            cache=cache or Cache(),
+            max_bad=max_bad,
+            progress=progress,
+        )
 
     def save(self, folder: str | Path, *, card: str | None = None) -> Path:
         """Write the classifier as a folder that ``headstart.load`` reads, and return it.

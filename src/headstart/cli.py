@@ -17,7 +17,16 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from headstart import __version__, cli_cache, cli_compare, cli_fit, cli_models, cli_predict, console
+from headstart import (
+    __version__,
+    cli_cache,
+    cli_check,
+    cli_compare,
+    cli_fit,
+    cli_models,
+    cli_predict,
+    console,
+)
 from headstart.errors import HeadstartError, ResourceError, UsageError
 
 __all__ = ["app", "main"]
@@ -39,6 +48,7 @@ app = typer.Typer(
 
 cli_fit.add_commands(app)
 cli_predict.add_commands(app)
+cli_check.add_commands(app)
 cli_compare.add_commands(app)
 cli_models.add_commands(app)
 cli_cache.add_commands(app)
@@ -94,7 +104,9 @@ def _run() -> int:
         return _fail(_from_system(error), ResourceError.exit_code)
     except Exception as error:  # whatever is not in our tree is a bug of ours
         return _fail(_Bug(error), 1)
-    return _fail(_Interrupted(), result) if result == _INTERRUPTED else 0  # typer tells it so
+    if result == _INTERRUPTED:  # typer tells it so
+        return _fail(_Interrupted(), _INTERRUPTED)
+    return result if isinstance(result, int) else 0  # of a command that ended with a code
 
 
 def _from_system(error: OSError) -> ResourceError:

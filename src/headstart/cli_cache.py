@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING
+
 import typer
 
 from headstart import console
-from headstart.cli_options import (
-    Debug,
-    Json,
-)
+from headstart.cli_options import Debug, Json
+
+if TYPE_CHECKING:
+    from headstart.data.unpacked import Unpacked
 
 __all__ = ["add_commands"]
 
@@ -24,28 +27,48 @@ def add_commands(app: typer.Typer) -> None:
 def cache_list(as_json: Json = False, debug: Debug = False) -> None:
     """Show what is remembered, and where."""
     from headstart.cache import Cache, size_limit
+    from headstart.data.kept import list_kept
+    from headstart.data.unpacked import unpacked
 
     cache = Cache()
-    stores = cache.stores()
+    stores, archives = cache.stores(), unpacked(cache.archives)
+    given = list_kept(cache.given)
     if as_json:
         console.put_json(
             {
                 "folder": str(cache.folder),
                 "limit": size_limit(cache.folder),
                 "stores": [store.to_dict() for store in stores],
+                "archives": [archive.to_dict() for archive in archives],
+                "given": [images.to_dict() for images in given],
             }
         )
         return
     console.put(*console.cache_table(cache.folder, size_limit(cache.folder), stores))
+    for folder, what, kept in (
+        (cache.archives, "unpacked from zip files", archives),
+        (cache.given, "given as Python objects", given),
+    ):
+        if kept:
+            total = sum(it.bytes for it in kept)
+            console.put(f"{folder}: {total / 1e6:.1f} MB {what}", *map(_line, reversed(kept)))
 
 
 def cache_clear(as_json: Json = False, debug: Debug = False) -> None:
     """Forget everything that is remembered; it can all be computed again."""
     from headstart.cache import Cache
+    from headstart.data.kept import forget_kept
+    from headstart.data.unpacked import forget
 
     cache = Cache()
-    freed = cache.clear()
+    freed = cache.clear() + forget(cache.archives) + forget_kept(cache.given)
     if as_json:
         console.put_json({"folder": str(cache.folder), "freed": freed})
     else:
         console.put(f"freed {freed / 1e6:.1f} MB in {cache.folder}")
+
+
+def _line(kept: Unpacked) -> str:
+    day = time.strftime("%Y-%m-%d %H:%M", time.localtime(kept.last_used))
+    size = f"{kept.files:>9,} files {kept.bytes / 1e6:>8.1f} MB"
+    return f"  {size}  {day}  {kept.folder.name}"

@@ -14,20 +14,26 @@ from headstart import console
 from headstart.cli_options import (
     Augment,
     BatchSize,
+    Classes,
     ClassWeights,
+    Column,
     Data,
     Debug,
     Device,
+    GroupBy,
     Json,
     Limit,
     LimitPerClass,
     MaxBad,
+    Nested,
     Noncommercial,
     Precision,
     Resize,
+    Root,
     Size,
+    Test,
 )
-from headstart.cli_values import parse_numbers, parse_share
+from headstart.cli_values import parse_reading, parse_share, parse_split
 from headstart.options import DEFAULT_BACKBONE
 
 if TYPE_CHECKING:
@@ -43,7 +49,7 @@ Out = Annotated[Path | None, typer.Option(help="The folder for runs, table, figu
 Epochs = Annotated[int | None, typer.Option(help="Epochs of every phase that trains.")]
 Rate = Annotated[float | None, typer.Option(help="The highest learning rate of every strategy.")]
 Head = Annotated[str, typer.Option(help="linear, linear,dropout=0.2 or mlp:256,dropout=0.5/0.3.")]
-Split = Annotated[str | None, typer.Option(help="Shares of train, val, test.")]
+Split = Annotated[str | None, typer.Option(help="Shares of train, val, test, or a split.csv.")]
 SplitSeed = Annotated[int, typer.Option(help="Decides the split, which all runs share.")]
 
 
@@ -76,6 +82,12 @@ def compare(
     precision: Precision = "auto",
     batch_size: BatchSize = None,
     max_bad: MaxBad = "1%",
+    column: Column = None,
+    root: Root = None,
+    nested: Nested = False,
+    classes: Classes = None,
+    group_by: GroupBy = None,
+    test: Test = None,
     allow_noncommercial: Noncommercial = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -88,7 +100,7 @@ def compare(
         "augment": augment,
         "size": size,
         "resize": resize,
-        "split": parse_numbers("split", split),
+        "split": parse_split(split),
         "split_seed": split_seed,
         "limit": limit,
         "limit_per_class": limit_per_class,
@@ -98,6 +110,7 @@ def compare(
         "batch_size": batch_size,
         "max_bad": parse_share("max-bad", max_bad),
         "allow_noncommercial": allow_noncommercial,
+        **parse_reading(column, root, nested, classes, group_by, test),
     }
     from headstart.comparing import compare as compare_fits
 
@@ -133,6 +146,12 @@ def study(
     device: Device = "auto",
     precision: Precision = "auto",
     max_bad: MaxBad = "1%",
+    column: Column = None,
+    root: Root = None,
+    nested: Nested = False,
+    classes: Classes = None,
+    group_by: GroupBy = None,
+    test: Test = None,
     allow_noncommercial: Noncommercial = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -173,6 +192,7 @@ def study(
             precision=precision,
             max_bad=parse_share("max-bad", max_bad),
             allow_noncommercial=allow_noncommercial,
+            **parse_reading(column, root, nested, classes, group_by, test),
             **{name: value for name, value in given.items() if value is not None},
         )
     if as_json:

@@ -14,28 +14,35 @@ from headstart.cli_options import (
     Augment,
     Backbone,
     BatchSize,
+    Classes,
     ClassWeights,
+    Column,
     Data,
     Debug,
     Device,
+    GroupBy,
     Json,
     Limit,
     LimitPerClass,
     MaxBad,
+    Nested,
     Noncommercial,
     Partial,
     Precision,
     Resize,
+    Root,
     Size,
+    Test,
     Triple,
     Weights,
 )
 from headstart.cli_values import (
     parse_channels,
     parse_gates,
-    parse_numbers,
+    parse_reading,
     parse_settings,
     parse_share,
+    parse_split,
 )
 from headstart.options import Options
 
@@ -88,7 +95,11 @@ def fit(
     size: Size = None,
     resize: Resize = None,
     split: Annotated[
-        str | None, typer.Option(help="Shares of train, val, test. Default: 0.7,0.15,0.15")
+        str | None,
+        typer.Option(help="Shares of train, val, test, or a split.csv. Default: 0.7,0.15,0.15"),
+    ] = None,
+    fold: Annotated[
+        str | None, typer.Option(help="Test on one fold, as 2/5: the second of five.")
     ] = None,
     limit: Limit = None,
     limit_per_class: LimitPerClass = None,
@@ -103,10 +114,19 @@ def fit(
     no_refit: Annotated[
         bool, typer.Option("--no-refit", help="Keep the solved head that has not seen val.")
     ] = False,
+    no_audit: Annotated[
+        bool, typer.Option("--no-audit", help="Skip the check of labels and copies by features.")
+    ] = False,
     save_minutes: Annotated[
         float, typer.Option(help="Save a run that trains at least this often.")
     ] = 5.0,
     max_bad: MaxBad = "1%",
+    column: Column = None,
+    root: Root = None,
+    nested: Nested = False,
+    classes: Classes = None,
+    group_by: GroupBy = None,
+    test: Test = None,
     minimum: Annotated[
         list[str] | None,
         typer.Option("--min", help="Test metric to reach, as accuracy=0.9; else exit 7."),
@@ -136,7 +156,8 @@ def fit(
         train=parse_settings(train or []),
         size=size,
         resize=resize,
-        split=parse_numbers("split", split),
+        split=parse_split(split),
+        fold=fold,
         limit=limit,
         limit_per_class=limit_per_class,
         class_weights=class_weights,
@@ -146,8 +167,10 @@ def fit(
         precision=precision,
         batch_size=batch_size,
         refit=not no_refit,
+        audit=not no_audit,
         save_minutes=save_minutes,
         max_bad=parse_share("max-bad", max_bad),
+        **parse_reading(column, root, nested, classes, group_by, test),
         minimum=parse_gates(minimum or []),
         allow_noncommercial=allow_noncommercial,
     )

@@ -14,19 +14,25 @@ __all__ = [
     "Backbone",
     "BatchSize",
     "ClassWeights",
+    "Classes",
+    "Column",
     "Data",
     "Debug",
     "Device",
+    "GroupBy",
     "Json",
     "Limit",
     "LimitPerClass",
     "MaxBad",
+    "Nested",
     "Noncommercial",
     "Partial",
     "Precision",
     "Resize",
+    "Root",
     "RunFolder",
     "Size",
+    "Test",
     "Triple",
     "Weights",
 ]
@@ -64,9 +70,37 @@ Noncommercial = Annotated[
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
 Data = Annotated[
-    str, typer.Argument(metavar="DATA", help="A folder of class folders, or a name such as elpv.")
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="A folder of class folders, a table, a zip file, or a name such as elpv.",
+    ),
 ]
 Augment = Annotated[str | None, typer.Option(help="none, light, standard, strong or shear-zoom.")]
 Limit = Annotated[int | None, typer.Option(help="Train on N images at most.")]
 LimitPerClass = Annotated[int | None, typer.Option(help="Train on N images a class at most.")]
 ClassWeights = Annotated[str, typer.Option(help="none; balanced gives rare classes more weight.")]
+Column = Annotated[
+    list[str] | None,
+    typer.Option(help="A table's own name for a column, as label=species; may be repeated."),
+]
+Root = Annotated[
+    Path | None,
+    typer.Option(help="The folder of a table's paths, or where a named data set is kept."),
+]
+Nested = Annotated[
+    bool, typer.Option("--nested", help="Every folder that holds images is a class: birds/owls.")
+]
+Classes = Annotated[
+    str | None, typer.Option(help="Use these classes only, as cats,dogs; in this order.")
+]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        help=r"A regular expression on names, as part(\d+): what matches stays together.",
+        metavar="REGEX",
+    ),
+]
+Test = Annotated[
+    str | None, typer.Option(help="Other images, in any form that DATA may have, to test on.")
+]

@@ -11,21 +11,27 @@ from headstart import console
 from headstart.cli_options import (
     Backbone,
     BatchSize,
+    Classes,
+    Column,
     Data,
     Debug,
     Device,
+    GroupBy,
     Json,
     MaxBad,
+    Nested,
     Noncommercial,
     Partial,
     Precision,
     Resize,
+    Root,
     RunFolder,
     Size,
+    Test,
     Triple,
     Weights,
 )
-from headstart.cli_values import parse_channels, parse_share
+from headstart.cli_values import parse_channels, parse_reading, parse_share
 from headstart.errors import DataError
 from headstart.files import write_text
 from headstart.options import Options
@@ -90,17 +96,24 @@ def evaluate(
     device: Device = "auto",
     precision: Precision = "auto",
     max_bad: MaxBad = "1%",
+    column: Column = None,
+    root: Root = None,
+    nested: Nested = False,
+    classes: Classes = None,
+    group_by: GroupBy = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Score a finished run on other labelled images; classes are matched by name."""
     share = parse_share("max-bad", max_bad)
+    reading = Options(**parse_reading(column, root, nested, classes, group_by)).reading
     from headstart.classifier import load
 
     classifier = load(run, device=device, precision=precision)
     console.talk(*(f"note: {note}" for note in classifier.notes))
     with console.Progress() as progress:
-        scores = classifier.evaluate(data, max_bad=share, progress=progress.bar("features"))
+        bar = progress.bar("features")
+        scores = classifier.evaluate(data, reading=reading, max_bad=share, progress=bar)
     if as_json:
         console.put_json(scores.to_dict())
         return
@@ -122,6 +135,12 @@ def embed(
     precision: Precision = "auto",
     batch_size: BatchSize = None,
     max_bad: MaxBad = "1%",
+    column: Column = None,
+    root: Root = None,
+    nested: Nested = False,
+    classes: Classes = None,
+    group_by: GroupBy = None,
+    test: Test = None,
     allow_noncommercial: Noncommercial = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -139,6 +158,7 @@ def embed(
         precision=precision,
         batch_size=batch_size,
         max_bad=parse_share("max-bad", max_bad),
+        **parse_reading(column, root, nested, classes, group_by, test),
         allow_noncommercial=allow_noncommercial,
     )
     from headstart.embedding import embed as embed_images

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
 from typing import Any
 
 from headstart.errors import UsageError
 
-__all__ = ["parse_channels", "parse_gates", "parse_numbers", "parse_settings", "parse_share"]
+__all__ = [
+    "parse_channels",
+    "parse_gates",
+    "parse_numbers",
+    "parse_reading",
+    "parse_settings",
+    "parse_share",
+    "parse_split",
+]
 
 
 def parse_numbers(name: str, text: str | None) -> tuple[float, float, float] | None:
@@ -26,6 +36,17 @@ def parse_numbers(name: str, text: str | None) -> tuple[float, float, float] | N
             hint=f"Write them as --{name} 0.7,0.15,0.15",
         ) from error
     return first, second, third
+
+
+def parse_split(text: str | None) -> tuple[float, float, float] | Path | None:
+    """Turn ``0.7,0.15,0.15`` into three numbers, and the name of a table into its path.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if text is not None and text.lower().endswith((".csv", ".tsv")):
+        return Path(text)
+    return parse_numbers("split", text)
 
 
 def parse_channels(name: str, text: str | None) -> tuple[float, ...] | None:
@@ -81,6 +102,40 @@ def parse_gates(texts: list[str]) -> dict[str, float]:
             )
         gates[metric.strip()] = parse_share("min", value)
     return gates
+
+
+def parse_reading(
+    column: list[str] | None,
+    root: Path | None,
+    nested: bool,
+    classes: str | None,
+    group_by: str | None,
+    test: str | None = None,
+) -> dict[str, Any]:
+    """Turn how DATA is to be read into fields of ``Options`` and of ``Reading``.
+
+    A class's name that holds a comma stands in double quotes: ``'"cats, small",dogs'``.
+
+    Raises:
+        UsageError: A column is not of the form ``label=species``.
+    """
+    columns = {}
+    for text in column or []:
+        name, equals, own = text.partition("=")
+        if not equals:
+            raise UsageError(
+                f"--column must be name=column, as label=species, not {text!r}.", field="column"
+            )
+        columns[name.strip()] = own.strip()
+    names = None if classes is None else next(csv.reader([classes], skipinitialspace=True), [])
+    return {
+        "columns": columns,
+        "root": root,
+        "nested": nested,
+        "classes": None if names is None else tuple(name.strip() for name in names),
+        "group_by": group_by,
+        "test": test,
+    }
 
 
 def parse_settings(texts: list[str]) -> dict[str, Any]:

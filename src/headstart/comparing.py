@@ -15,15 +15,17 @@ from headstart import fitting
 from headstart.cache import Cache
 from headstart.comparison import Comparison, RunRow, read_comparison
 from headstart.data.check import check
+from headstart.data.in_memory import as_source
 from headstart.data.items import Dataset
 from headstart.data.sources import open_dataset
 from headstart.errors import HeadstartError, ModelError
-from headstart.files import digest, write_json, write_text
+from headstart.files import write_json, write_text
 from headstart.lineup import Entry, Lineup, make_lineup, safe_name
 from headstart.log import Event
 from headstart.memory import FileMemory
 from headstart.options import DEFAULT_BACKBONE
 from headstart.outcome import environment
+from headstart.plan import data_spec
 from headstart.report import Report
 from headstart.run import Run, csv_text
 from headstart.strategy.strategy import Strategy
@@ -37,7 +39,7 @@ _TRIES = 10_000
 
 
 def compare(
-    data: str | Path,
+    data: object,
     *,
     strategies: Sequence[str | Strategy] = STRATEGIES,
     backbones: Sequence[str] = (DEFAULT_BACKBONE,),
@@ -55,7 +57,8 @@ def compare(
     its reason.
 
     Args:
-        data: A folder of class folders, or the name of a data set.
+        data: A folder, a table, a zip file, the name of a data set, or labelled images as Python
+            objects (``docs/data.md``).
         strategies: Names, paths of TOML files, or ``Strategy`` objects.
         backbones: Networks as ``zoo:name``. A strategy that brings its own network runs on that.
         seeds: Run each combination with the seeds 0 to ``seeds`` - 1; the split stays the same.
@@ -78,21 +81,24 @@ def compare(
     """
     cache = cache or Cache()
     lineup = make_lineup(strategies, backbones, seeds, options)
-    dataset = open_dataset(data)
+    reading = lineup.entries[0].options.reading
+    source = as_source(data, cache.given, reading)
+    dataset = open_dataset(source, reading, cache=cache)
     spec = _spec(dataset, lineup, cache)
-    folder = _folder(out, dataset, spec)
+    images = dataset.root if Path(source).is_dir() else None
+    folder = _folder(out, safe_name(dataset.name), spec, images)
     with folder.locked():
         done = _finished(folder, lineup)
         if done is not None:
             return done
         folder.write_spec(spec, environment())
-        field = _Field(data, folder.folder, lineup, listener or _nobody, cache)
+        field = _Field(source, folder.folder, lineup, listener or _nobody, cache)
         rows, found, reports = field.run_all()
         comparison = judge(
             rows,
             found,
             data=dataset.name,
-            command=command or f"headstart.compare({str(data)!r})",
+            command=command or f"headstart.compare({str(source)!r})",
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             setup=_setup(lineup, seeds, reports[0]),
             folder=folder.folder,
@@ -153,7 +159,8 @@ class _Field:
             listener=self.listener,
             cache=self.cache,
             command=f"headstart.fit({', '.join([repr(str(self.data)), repr(str(out)), *words])})",
-            **entry.given,
+            # The images are the same in all runs; ``headstart check --deep`` says it once.
+            **{"audit": False, **entry.given},
         ).report
 
 
@@ -195,14 +202,9 @@ def _spec(dataset: Dataset, lineup: Lineup, cache: Cache) -> dict[str, Any]:
     """Return what makes this comparison this comparison, as plain JSON."""
     max_bad = lineup.entries[0].options.max_bad
     checked = check(dataset, FileMemory(cache.files), max_bad=max_bad, progress=None)
-    pairs = zip(checked.items, checked.digests, strict=True)
     spec = {
         "comparison": 1,
-        "data": {
-            "name": dataset.name,
-            "digest": digest(*(f"{item.name}\0{item.label}\0{image}" for item, image in pairs)),
-            "n": len(checked.items),
-        },
+        "data": data_spec(dataset, checked),
         **lineup.to_dict(),
     }
     return dict(json.loads(json.dumps(spec)))  # as it will be read again: tuples are lists
@@ -212,10 +214,9 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _folder(out: str | Path | None, dataset: Dataset, spec: dict[str, Any]) -> Run:
+def _folder(out: str | Path | None, name: str, spec: dict[str, Any], images: Path | None) -> Run:
     """Find the folder and prove that it can be written; one that holds another is untouched."""
-    name = safe_name(dataset.name)
-    return Run.open(_unnamed(name, spec) if out is None else out, name, spec, data=dataset.root)
+    return Run.open(_unnamed(name, spec) if out is None else out, name, spec, data=images)
 
 
 def _unnamed(name: str, spec: dict[str, Any]) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +34,7 @@ _STAGES = {
     "features": "computing features",
     "decode": "decoding the images",
     "evaluate": "evaluating",
+    "audit": "checking labels and copies",
 }
 _METRICS = {
     "accuracy": "accuracy",
@@ -196,16 +198,34 @@ def summary(report: Report) -> list[str]:
     value = report.val["accuracy"]
     if value.n:
         lines.append(f"val   accuracy {_interval(value)}, n = {value.n:,}")
+    if report.without_copies is not None:
+        lines.append(_without_copies(report.without_copies))
     outcome = what_was_kept(report)
     if outcome is not None:
         lines.append(outcome)
     lines += stops(report)
+    lines += _told(report.findings)
     lines.append(
         f"judged once on {test.n:,} test images; {report.timings['total_s']:.1f} s in all: "
         f"read {report.timings['read_s']:.1f}, features {report.timings['features_s']:.1f}, "
         f"train {report.timings['train_s']:.1f}, evaluate {report.timings['evaluate_s']:.1f}"
     )
     return lines
+
+
+def _without_copies(document: Mapping[str, Any]) -> str:
+    from headstart.metrics import Metric
+
+    n, value = document["left_out"], Metric.from_dict(document["test"]["accuracy"])
+    images = "1 test image that has" if n == 1 else f"{n:,} test images that have"
+    return f"      accuracy {_interval(value)} without {images} a near copy in train or val"
+
+
+def _told(findings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return how many warnings and errors there are of each kind, as a line."""
+    kinds = Counter(found["kind"] for found in findings if found["severity"] != "note")
+    listed = ", ".join(f"{kind} ({n})" if n > 1 else kind for kind, n in kinds.items())
+    return [f"to look at: {listed}; the report says more"] if kinds else []
 
 
 def scores_table(part: str, metrics: Mapping[str, Metric]) -> list[str]:

@@ -15,6 +15,7 @@ from headstart.backbones import zoo
 from headstart.backbones.base import Backbone
 from headstart.cache import Cache
 from headstart.data.check import check, judge_failures
+from headstart.data.in_memory import as_source
 from headstart.data.read import Failure
 from headstart.data.sources import open_dataset
 from headstart.files import write_bytes
@@ -90,7 +91,7 @@ def create_backbone(options: Options, *, random: int | None = None) -> Backbone:
 
 
 def embed(
-    data: str | Path,
+    data: object,
     options: Options,
     *,
     cache: Cache | None = None,
@@ -99,8 +100,10 @@ def embed(
     """Compute, or remember, the features of every image of a data set.
 
     Args:
-        data: A folder of class folders or of plain images, or the name of a data set.
-        options: The network, the input and the device; the rest is not used.
+        data: A folder of class folders or of plain images, a table, a zip file, the name of a
+            data set, or labelled images as Python objects.
+        options: The network, the input, the device and how the images are read; the rest is not
+            used.
         cache: Where features are remembered; the user's cache by default.
         progress: Called with (done, total) images to compute.
 
@@ -109,7 +112,8 @@ def embed(
     """
     cache = cache or Cache()
     path = first_path(pick_device(options.device), options.precision, options.batch_size)
-    dataset = open_dataset(data, min_classes=0)
+    source = as_source(data, cache.given, options.reading)
+    dataset = open_dataset(source, options.reading, min_classes=0, cache=cache)
     checked = check(dataset, FileMemory(cache.files), max_bad=options.max_bad, progress=None)
     items = checked.items
     features = extract(

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from headstart.cache import Cache
 from headstart.data.check import check, judge_failures
+from headstart.data.in_memory import as_source
 from headstart.data.items import Item
 from headstart.data.read import Failure
+from headstart.data.reading import Reading
 from headstart.data.sources import open_dataset
 from headstart.data.symmetry import symmetries
 from headstart.errors import DataError
@@ -48,14 +50,16 @@ class Scores:
 
 def evaluate(
     classifier: Classifier,
-    data: str | Path,
+    data: object,
     *,
     cache: Cache,
+    reading: Reading | None = None,
     max_bad: float,
     progress: Progress | None = None,
 ) -> Scores:
     """Score ``classifier`` on ``data``; see ``Classifier.evaluate``."""
-    dataset = open_dataset(data, min_classes=1)
+    data = as_source(data, cache.given, reading)
+    dataset = open_dataset(data, reading, min_classes=1, cache=cache)
     held_out = tuple(item for item in dataset.items if item.split == "test")
     split: Literal["test", "all"] = "test" if held_out else "all"
     dataset = replace(dataset, items=held_out or dataset.items)
@@ -97,5 +101,5 @@ def _known(classifier: Classifier, items: Sequence[Item], data: str | Path) -> N
         field="classes",
         hint=f"Rename the folders: {', '.join(twins)}."
         if twins
-        else "Leave these folders out, or rename them to the classes they are.",
+        else "Leave these out with --classes, or rename them to the classes they are.",
     )

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from headstart.backbones.timm_export import timm_config
 from headstart.cache import Cache
-from headstart.card import model_card
 from headstart.checkpointing import as_begun
 from headstart.classifier import Classifier, load
 from headstart.clock import Clock
+from headstart.data.in_memory import as_source
+from headstart.data.replaced import find_replaced
+from headstart.data.sources import absolute
+from headstart.data.split_file import write_split
 from headstart.errors import GateMissed, ResourceError
-from headstart.files import write_json, write_text
 from headstart.images import prepare
-from headstart.judging import probabilities
+from headstart.judging import agreement, probabilities
 from headstart.log import Event, Log
 from headstart.machine import require_same_machine
 from headstart.options import Options
-from headstart.outcome import Outcome, agreement, environment, mistakes, prediction_rows
+from headstart.outcome import Outcome, environment
 from headstart.phases import Phases
 from headstart.plan import Plan, make_plan
 from headstart.report import Report
@@ -29,8 +29,8 @@ from headstart.run import Run, read_report
 from headstart.strategy.strategy import Strategy
 from headstart.training.checkpoint import Checkpoints, State
 from headstart.training.device import out_of_memory
-from headstart.training.heads import HeadSpec
 from headstart.training.interrupt import Interruption
+from headstart.trust import audit_of, without_copies
 
 __all__ = ["Fitted", "Listener", "Walk", "fit", "run_name"]
 
@@ -45,7 +45,7 @@ class Fitted(Classifier):
 
 
 def fit(
-    data: str | Path,
+    data: object,
     out: str | Path | None = None,
     *,
     listener: Listener | None = None,
@@ -56,7 +56,8 @@ def fit(
     """Train a classifier on labelled images and write its run folder.
 
     Args:
-        data: A folder of class folders, or the name of a data set.
+        data: A folder, a table, a zip file, the name of a data set, or labelled images as Python
+            objects (``docs/data.md``).
         out: The run folder; by default ``runs/DATA-STRATEGY-SEED``.
         listener: Called with each event: stages, progress, the plan, the result.
         cache: Where features are remembered; by default the user's cache folder.
@@ -74,15 +75,16 @@ def fit(
         MissingWeights: The weights are not on this machine and can't be downloaded.
         GateMissed: The finished run is below ``minimum``.
     """
-    walk = Walk(data, out, Options(**options), Log(listener), cache or Cache(), command)
-    return walk.run()
+    asked, cache = Options(**options), cache or Cache()
+    source = as_source(data, cache.given, asked.reading)
+    return Walk(source, out, asked, Log(listener), cache, command).run()
 
 
 class Walk:
     """One fit, step by step; every step hands plain values to the next.
 
     Args:
-        data: What ``fit`` was given.
+        data: What ``fit`` was given, as files.
         out: The run folder, or None to have one named.
         options: What was asked for.
         log: Told of everything.
@@ -143,7 +145,9 @@ class Walk:
 
     def _open(self, plan: Plan) -> Run:
         """Return the folder of the run."""
-        return Run.open(self.out, run_name(plan), plan.spec, data=plan.dataset.root)
+        # A run may lie beside a table, but not in a folder that is all images.
+        images = plan.dataset.root if Path(plan.data).is_dir() else None
+        return Run.open(self.out, run_name(plan), plan.spec, data=images)
 
     def _in(self, run: Run, plan: Plan) -> Fitted:
         """Make the run in its folder, or go on with what is there."""
@@ -182,6 +186,8 @@ class Walk:
             digests = [images.digests[position] for position in images.parts["val"]]
             plain = trained.features.rows.take(images.parts["val"])
             agreed = agreement(trained.features, trained.solved, digests, plain)
+        self._stage("audit")
+        found = audit_of(plan, prepared)
         outcome = Outcome(
             plan=plan,
             split=prepared.split,
@@ -192,17 +198,22 @@ class Walk:
             results=results,
             probabilities=shares,
             failed=prepared.failed,
+            replaced=find_replaced(plan.checked, self.cache),
+            audit=found,
+            without_copies=without_copies(plan, prepared, found, shares["test"]),
             changed=self.changed,
             anew=self.anew,
         )
-        run.write_predictions(plan.task.classes, prediction_rows(outcome))
-        report = self._write(run, classifier, outcome)
+        report = outcome.write(run, classifier, self.clock, self.command)
         checkpoints.clear()
         self.log.emit("done", run=str(run.folder), already=False, timings=report.timings)
         return self._hand_out(classifier, run, report)
 
     def _begin(self, run: Run, plan: Plan, checkpoints: Checkpoints) -> State | None:
-        """Write spec.json and begin the log; return the checkpoint to go on from, if there is."""
+        """Write split.csv and spec.json, begin the log; return the checkpoint to go on from."""
+        checked = plan.checked
+        # As it was planned: given again, it has the same digest.
+        write_split(plan.split, checked.items, checked.digests, run.folder / "split.csv")
         state, notes = (None, ()) if not plan.trains else checkpoints.load()
         if state is not None:
             require_same_machine(state)
@@ -227,37 +238,14 @@ class Walk:
 
         It is plain JSON.
         """
-        options, path = self.options.to_dict(), Path(self.data)
+        options = self.options.to_dict()
         if isinstance(self.options.strategy, str) and self.options.strategy.endswith(".toml"):
             options["strategy"] = Strategy.from_toml(Path(self.options.strategy)).to_dict()
-        if self.options.weights is not None:
-            options["weights"] = str(self.options.weights.absolute())
-        return {
-            "data": str(path.resolve()) if path.exists() else str(self.data),
-            "options": options,
-            "command": self.command,
-        }
-
-    def _write(self, run: Run, classifier: Classifier, outcome: Outcome) -> Report:
-        """Write all that is left of the run folder, report.json last."""
-        from headstart.figures import confusion_figure, curves_figure, mistakes_figure
-        from headstart.page import render_html
-
-        pictures = mistakes(outcome)
-        self.clock.begin(None)
-        report = outcome.report(run.folder.name, self.clock.timings(), self.command)
-        is_linear = HeadSpec.parse(self.options.head).is_linear
-        for_timm = (
-            is_linear and timm_config(classifier.backbone, classifier.task.classes) is not None
-        )
-        classifier.save(run.folder / "model", card=model_card(report, for_timm=for_timm))
-        confusion_figure(report, run.folder / "figures" / "confusion.png")
-        mistakes_figure(pictures, run.folder / "figures" / "mistakes.png")
-        curves_figure(report, run.folder / "figures" / "curves.png")
-        report = replace(report, timings=self.clock.timings())
-        write_text(run.folder / "report.html", render_html(report, pictures))
-        write_json(run.folder / "report.json", report.to_dict())
-        return report
+        for name in ("weights", "root"):
+            if (path := getattr(self.options, name)) is not None:
+                options[name] = str(path.absolute())
+        options["test"] = self.options.test and absolute(self.options.test)
+        return {"data": absolute(self.data), "options": options, "command": self.command}
 
     def _hand_out(self, classifier: Classifier, run: Run, report: Report) -> Fitted:
         """Return the classifier, unless a quality gate is missed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from headstart.cache import Cache
 from headstart.data.check import judge_failures
 from headstart.data.items import Item
+from headstart.data.leaks import without_copies
 from headstart.data.read import Failure
 from headstart.data.split import Split
 from headstart.errors import DataError
@@ -20,9 +22,10 @@ from headstart.store import Rows
 from headstart.training.features import Features, extract
 from headstart.training.pixels import decode_all
 
-__all__ = ["Images", "Labels", "Prepared", "prepare"]
+__all__ = ["PARTS", "Images", "Labels", "Prepared", "prepare", "same_rows"]
 
 PARTS = ("train", "val", "test")
+_AT_ONCE = 256  # rows in memory
 Labels = npt.NDArray[np.int64]
 Weights = npt.NDArray[np.float32]
 
@@ -83,7 +86,9 @@ class Prepared:
     Attributes:
         images: Those that could be read.
         features: Theirs, a row an image; of the first few where no phase solves a head.
-        split: The plan's split without those that could not be read.
+        split: The plan's split without those that could not be read, and without copies of images
+            in a more held-out part.
+        copies: Positions of images that are the same to the network, a tuple for each image.
         failed: The images that could not be read, those that the check found among them.
         computed: How many images were decoded, others being remembered.
     """
@@ -91,6 +96,7 @@ class Prepared:
     images: Images
     features: Features
     split: Split
+    copies: tuple[tuple[int, ...], ...]
     failed: tuple[Failure, ...]
     computed: int
 
@@ -104,8 +110,8 @@ def prepare(plan: Plan, cache: Cache, log: Log) -> Prepared:
         log: Told of the progress.
 
     Raises:
-        DataError: Too many images can't be read, a class has no training image left, or nothing
-            is left to test on.
+        DataError: Too many images can't be read, a class has no training image left that is not
+            in a held-out part too, or nothing is left to test on.
     """
     items = plan.checked.items
     order = [*plan.split.val, *plan.split.train, *plan.split.test]
@@ -132,15 +138,33 @@ def prepare(plan: Plan, cache: Cache, log: Log) -> Prepared:
         _judge(plan, failures)
     split = plan.split.without({order[failure.index] for failure in failures})
     indices = np.array([order[row] for row in positions], dtype=np.int64)
+    copies = same_rows(features.rows if plan.solves or pixels is None else pixels)
+    split = without_copies(split, [indices[list(group)].tolist() for group in copies], items)
     images = Images.of(plan, split, indices, pixels)
     _require_classes(plan, images)
     return Prepared(
         images=images,
         features=replace(features, positions=np.arange(len(features.positions))),
         split=split,
+        copies=copies,
         failed=(*plan.checked.failed, *failures),
         computed=computed,
     )
+
+
+def same_rows(rows: Rows) -> tuple[tuple[int, ...], ...]:
+    """Return the positions of rows that are equal bit by bit, a tuple for each such content.
+
+    Pixels are decoded, and features computed, in batches of one shape, so that the same picture
+    gives the same row whatever is beside it: under another name, in another format, or with
+    other metadata.
+    """
+    found: dict[bytes, list[int]] = {}
+    for start in range(0, len(rows), _AT_ONCE):
+        some = rows.take(np.arange(start, min(start + _AT_ONCE, len(rows))))
+        for position, row in enumerate(some, start):
+            found.setdefault(blake2b(row.tobytes(), digest_size=16).digest(), []).append(position)
+    return tuple(tuple(group) for group in found.values() if len(group) > 1)
 
 
 def _judge(plan: Plan, failures: Sequence[Failure]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +15,11 @@ from headstart.images import Images
 from headstart.phases import Trained
 from headstart.plan import Plan
 from headstart.training.device import Forward
+from headstart.training.features import Features
 from headstart.training.heads import last_linear
+from headstart.training.solve import Solved
 
-__all__ = ["probabilities"]
+__all__ = ["agreement", "probabilities"]
 
 Matrix = npt.NDArray[np.float32]
 
@@ -101,3 +104,30 @@ def _forward(plan: Plan, trained: Trained, batches: Iterable[torch.Tensor], star
         [empty, *(forward.run(batch).float() for batch in batches)]
     ).numpy()
     return features
+
+
+def agreement(
+    features: Features, solved: Solved, digests: Sequence[str], plain: npt.NDArray[np.float32]
+) -> dict[str, Any] | None:
+    """Tell how often the head says the same on fp32's features, on the val images that have any.
+
+    Args:
+        features: Their ``reference`` holds fp32's.
+        solved: The head.
+        digests: Of the n val images.
+        plain: (n, D) their features on the path of the run.
+    """
+    reference = features.reference
+    if reference is None:
+        return None
+    unknown = set(reference.missing(digests))
+    known = [row for row, image in enumerate(digests) if image not in unknown]
+    if not known:
+        return None
+    exact = reference.rows([digests[row] for row in known]).all()
+    said, expected = (
+        (values @ solved.val_weight.T + solved.val_bias).argmax(axis=1)
+        for values in (plain[known], exact)
+    )
+    same = said == expected
+    return {"value": float(same.mean()), "n": len(known)}

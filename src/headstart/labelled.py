@@ -11,12 +11,15 @@ import torch
 from torch.utils.data import Dataset
 
 from headstart.cache import Cache
+from headstart.data.asked_split import asked_split
 from headstart.data.augment import Augment, augmented
 from headstart.data.check import check
+from headstart.data.in_memory import as_source
 from headstart.data.items import Item
 from headstart.data.read import decode
+from headstart.data.reading import Reading
 from headstart.data.sources import open_dataset
-from headstart.data.split import Fractions, Split, make_split
+from headstart.data.split import Fractions, Split
 from headstart.data.transforms import least_side, resize
 from headstart.errors import UnknownName
 from headstart.inputspec import InputSpec
@@ -30,10 +33,12 @@ PARTS = ("train", "val", "test")
 
 
 def dataset(
-    data: str | Path,
+    data: object,
     input_spec: InputSpec,
     *,
-    split: Fractions | None = None,
+    reading: Reading | None = None,
+    split: Fractions | str | Path | None = None,
+    fold: str | None = None,
     seed: int = 0,
     max_bad: float = 0.01,
     cache: Cache | None = None,
@@ -42,9 +47,13 @@ def dataset(
     """List, check and split labelled images, as ``headstart.fit`` does.
 
     Args:
-        data: A folder of class folders, or the name of a data set.
+        data: A folder, a table, a zip file, the name of a data set, or labelled images as Python
+            objects (``docs/data.md``).
         input_spec: How a network wants them: ``model.input_spec``.
-        split: Shares of train, val and test, for data that brings no split of its own.
+        reading: How ``data`` is read, and what is chosen of it.
+        split: Shares of train, val and test, for what the data itself gives no split; or a CSV file
+            with the columns name and split.
+        fold: Which fold is test, as ``2/5``: the data is dealt into five by the seed.
         seed: Decides the split.
         max_bad: Share of unreadable images above which the data is refused.
         cache: Where what was learnt of files is remembered; the user's cache by default.
@@ -53,10 +62,11 @@ def dataset(
     Raises:
         DataError: The images can't be used.
     """
-    found = open_dataset(data)
-    memory = FileMemory((cache or Cache()).files)
+    cache = cache or Cache()
+    found = open_dataset(as_source(data, cache.given, reading), reading, cache=cache)
+    memory = FileMemory(cache.files)
     checked = check(found, memory, max_bad=max_bad, progress=progress)
-    parts = make_split(checked.items, checked.digests, fractions=split, seed=seed)
+    parts = asked_split(checked.items, checked.digests, split=split, fold=fold, seed=seed)
     return LabelledImages(input_spec, found.classes, checked.items, checked.digests, parts)
 
 

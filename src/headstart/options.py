@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from headstart.backbones.earlier import find_earlier
+from headstart.data import choosing
+from headstart.data.fold import Fold
+from headstart.data.reading import Reading
 from headstart.errors import UsageError
 from headstart.inputspec import Resize
 
@@ -56,7 +59,9 @@ class Options:
             ``{"optimizer": "sgd", "mixup": 0.2}``.
         size: Side of the input in pixels, for networks that take another than their own.
         resize: ``crop``, ``squash`` or ``pad``; None is the network's own rule.
-        split: Shares of train, val and test, for data that brings no split of its own.
+        split: Shares of train, val and test, for what the data itself gives no split; or a CSV file
+            with the columns name and split, as a run keeps it in split.csv.
+        fold: Which fold is test, as ``2/5``: the data is dealt into five by the split's seed.
         limit: Train on this many images at most, stratified; val and test stay whole.
         limit_per_class: Train on this many images a class at most.
         class_weights: ``balanced`` gives rare classes the weight of common ones in training.
@@ -67,8 +72,16 @@ class Options:
         batch_size: Images a step and a forward pass; None is the strategy's, and the device's.
         refit: Solve a head that is solved last once more, on train and val together, unless the
             training images are limited.
+        audit: Check the images by their features once these are there (``docs/audit.md``).
         save_minutes: A run that trains is saved after each epoch, and at least this often.
         max_bad: Share of unreadable images above which the data is refused.
+        columns: A table's own names for some of its columns, such as ``{"label": "species"}``;
+            this and what follows, as ``headstart.data.reading.Reading`` has it.
+        root: The folder that a table's paths lie in, or where a named data set is kept.
+        nested: Every folder that holds images directly is a class.
+        classes: The classes to use, in this order; None is all, sorted.
+        group_by: A regular expression that finds an image's group in its name.
+        test: Another source, whose images are the test part.
         minimum: Test metrics that must be reached, such as ``{"accuracy": 0.9}``.
         allow_noncommercial: Take weights whose licence forbids commercial use.
     """
@@ -89,7 +102,8 @@ class Options:
     train: dict[str, Any] = field(default_factory=dict)
     size: int | None = None
     resize: str | None = None
-    split: tuple[float, float, float] | None = None
+    split: tuple[float, float, float] | Path | None = None
+    fold: str | None = None
     limit: int | None = None
     limit_per_class: int | None = None
     class_weights: str = "none"
@@ -99,18 +113,39 @@ class Options:
     precision: str = "auto"
     batch_size: int | None = None
     refit: bool = True
+    audit: bool = True
     save_minutes: float = 5.0
     max_bad: float = 0.01
+    columns: dict[str, str] = field(default_factory=dict)
+    root: Path | None = None
+    nested: bool = False
+    classes: tuple[str, ...] | None = None
+    group_by: str | None = None
+    test: str | None = None
     minimum: dict[str, float] = field(default_factory=dict)
     allow_noncommercial: bool = False
+
+    @property
+    def reading(self) -> Reading:
+        """How the images are read."""
+        return Reading(
+            columns=self.columns,
+            root=self.root,
+            nested=self.nested,
+            classes=self.classes,
+            group_by=self.group_by,
+            test=self.test,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; ``from_dict`` turns them back.
 
         A transform given from Python has none, and is named only.
         """
-        document = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        document["weights"] = None if self.weights is None else str(self.weights)
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        document = {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
+        for name in ("weights", "root", "split"):
+            document[name] = str(path) if isinstance(path := document[name], Path) else path
         if not isinstance(self.strategy, str):
             document["strategy"] = self.strategy.to_dict()
         if callable(self.augment):
@@ -135,10 +170,9 @@ class Options:
             from headstart.strategy.strategy import Strategy
 
             values["strategy"] = Strategy.from_dict(values["strategy"])
-        if values["weights"] is not None:
-            values["weights"] = Path(values["weights"])
         for name in ("mean", "std", "split"):
-            values[name] = None if values[name] is None else tuple(values[name])
+            if isinstance(values[name], list):
+                values[name] = tuple(values[name])
         return cls(**values)
 
     def __post_init__(self) -> None:
@@ -148,8 +182,13 @@ class Options:
             UsageError: An option can't be used.
             ModelError: ``weights`` is a folder, but not of a finished run.
         """
-        if self.weights is not None:  # a string, from Python
-            object.__setattr__(self, "weights", Path(self.weights))
+        kinds: dict[str, Callable[[Any], Any]]
+        kinds = {"weights": Path, "root": Path, "test": str, "classes": _names, "columns": dict}
+        for name, kind in kinds.items():
+            if (value := getattr(self, name)) is not None:  # of another type, from Python or JSON
+                object.__setattr__(self, name, kind(value))
+        if isinstance(self.split, str):
+            object.__setattr__(self, "split", Path(self.split))
         for name in ("mean", "std"):
             object.__setattr__(self, name, _channels(getattr(self, name)))
         if self.backbone == "":
@@ -199,6 +238,12 @@ class Options:
                 found.append(("min", f"knows {', '.join(GATES)}, not {metric!r}"))
             elif not 0 <= value <= 1:
                 found.append(("min", f"needs a share from 0 to 1 for {metric}, not {value}"))
+        found += choosing.problems(self.reading)
+        if self.fold is not None:
+            if not Fold.fits(self.fold):
+                found.append(("fold", f"must be one of 2 or more, as 2/5, not {self.fold!r}"))
+            if self.split is not None:
+                found.append(("fold", "decides the split; leave --split out"))
         if self.allow_partial and self.weights is None:
             found.append(("allow-partial", "is about a file of weights; it needs --weights"))
         for name, triple in (("mean", self.mean), ("std", self.std)):
@@ -210,6 +255,11 @@ class Options:
             if len(triple) != 3 or not numbers:
                 found.append((name, f"must be one number or three, not {triple}"))
         return found
+
+
+def _names(values: Any) -> tuple[str, ...]:
+    """Return names as a tuple; one by itself is one name."""
+    return (values,) if isinstance(values, str) else tuple(values)
 
 
 def _channels(values: Any) -> tuple[Any, ...] | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,22 +16,26 @@ import numpy.typing as npt
 import torch
 
 from headstart import __version__
+from headstart.audit import Audit
+from headstart.backbones.timm_export import timm_config
+from headstart.card import model_card
+from headstart.classifier import Classifier
+from headstart.clock import Clock
 from headstart.data.check import Finding, judge_failures
 from headstart.data.read import Failure, decode
 from headstart.data.split import Split
 from headstart.errors import BadImage
+from headstart.files import write_json, write_text
 from headstart.metrics import Evaluation
 from headstart.phases import Trained
 from headstart.plan import Plan
 from headstart.report import Mistake, Report, thumbnail
-from headstart.run import Row
+from headstart.run import Row, Run
 from headstart.training.device import InferencePath
-from headstart.training.features import Features
-from headstart.training.solve import Solved
+from headstart.training.heads import HeadSpec
 
 __all__ = [
     "Outcome",
-    "agreement",
     "environment",
     "mistakes",
     "prediction_rows",
@@ -56,6 +60,9 @@ class Outcome:
         results: Metrics of ``val`` and ``test``.
         probabilities: (n, C) of ``train``, ``val`` and ``test``, in the order of the split.
         failed: Images that could not be read.
+        replaced: What is to be told of files that changed after the check.
+        audit: What the features say of the images, where they were asked.
+        without_copies: What is reached on the test images that have no near copy in train or val.
         changed: What had changed when the run was resumed, and was accepted.
         anew: Whether the run then began again, because nothing of it was saved.
     """
@@ -69,6 +76,9 @@ class Outcome:
     results: dict[str, Evaluation]
     probabilities: dict[str, npt.NDArray[np.float64]]
     failed: tuple[Failure, ...]
+    replaced: tuple[Finding, ...] = ()
+    audit: Audit | None = None
+    without_copies: dict[str, Any] | None = None
     changed: tuple[str, ...] = ()
     anew: bool = False
 
@@ -95,6 +105,7 @@ class Outcome:
             classes=plan.task.classes,
             val=self.results["val"].metrics,
             test=test.metrics,
+            without_copies=self.without_copies,
             confusion=test.confusion,
             per_class=test.per_class,
             timings=timings,
@@ -105,6 +116,34 @@ class Outcome:
             command=command,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+
+    def write(self, run: Run, classifier: Classifier, clock: Clock, command: str) -> Report:
+        """Write all that is left of the run folder, report.json last.
+
+        Args:
+            run: The folder.
+            classifier: What is written to ``model/``.
+            clock: Of the run; what is written is of no stage.
+            command: The command to show.
+        """
+        from headstart.figures import confusion_figure, curves_figure, mistakes_figure
+        from headstart.page import render_html
+
+        classes = self.plan.task.classes
+        run.write_predictions(classes, prediction_rows(self))
+        pictures = mistakes(self)
+        clock.begin(None)
+        report = self.report(run.folder.name, clock.timings(), command)
+        linear = HeadSpec.parse(self.plan.options.head).is_linear
+        for_timm = linear and timm_config(classifier.backbone, classes) is not None
+        classifier.save(run.folder / "model", card=model_card(report, for_timm=for_timm))
+        confusion_figure(report, run.folder / "figures" / "confusion.png")
+        mistakes_figure(pictures, run.folder / "figures" / "mistakes.png")
+        curves_figure(report, run.folder / "figures" / "curves.png")
+        report = replace(report, timings=clock.timings())
+        write_text(run.folder / "report.html", render_html(report, pictures))
+        write_json(run.folder / "report.json", report.to_dict())
+        return report
 
     def _strategy(self) -> dict[str, Any]:
         document = self.plan.strategy.to_dict() | {"head": self.plan.spec["head"]}
@@ -129,7 +168,11 @@ class Outcome:
         plan = self.plan
         n_total = len(plan.checked.items) + len(plan.checked.failed)
         yield from judge_failures(n_total, self.failed, plan.options.max_bad)
-        yield from (finding for finding in plan.findings if finding.kind != "unreadable")
+        yield from (it for it in plan.checked.findings if it.kind != "unreadable")
+        yield from self.split.findings
+        yield from self.replaced
+        if self.audit is not None:
+            yield from self.audit.findings
         if self.changed:
             yield self._forced()
         solved = self.trained.solved
@@ -156,33 +199,6 @@ class Outcome:
         message = f"The run was resumed with --force although its data had changed: {changed}."
         hint = "Fit again for a run that can be made again."
         return Finding("forced", "warning", (), message, hint)
-
-
-def agreement(
-    features: Features, solved: Solved, digests: Sequence[str], plain: npt.NDArray[np.float32]
-) -> dict[str, Any] | None:
-    """Tell how often the head says the same on fp32's features, on the val images that have any.
-
-    Args:
-        features: Their ``reference`` holds fp32's.
-        solved: The head.
-        digests: Of the n val images.
-        plain: (n, D) their features on the path of the run.
-    """
-    reference = features.reference
-    if reference is None:
-        return None
-    unknown = set(reference.missing(digests))
-    known = [row for row, image in enumerate(digests) if image not in unknown]
-    if not known:
-        return None
-    exact = reference.rows([digests[row] for row in known]).all()
-    said, expected = (
-        (values @ solved.val_weight.T + solved.val_bias).argmax(axis=1)
-        for values in (plain[known], exact)
-    )
-    same = said == expected
-    return {"value": float(same.mean()), "n": len(known)}
 
 
 def training_findings(record: dict[str, Any]) -> Iterator[Finding]:
@@ -222,6 +238,7 @@ def mistakes(outcome: Outcome) -> list[Mistake]:
     """Return the test images that were wrong with the most confidence, pictures included."""
     plan, shares = outcome.plan, outcome.probabilities["test"]
     items = [plan.checked.items[index] for index in outcome.split.test]
+    digests = [plan.checked.digests[index] for index in outcome.split.test]
     predicted = shares.argmax(axis=1)
     wrong = [
         row for row, item in enumerate(items) if plan.task.classes[predicted[row]] != item.label
@@ -233,16 +250,16 @@ def mistakes(outcome: Outcome) -> list[Mistake]:
             label=items[row].label,
             predicted=plan.task.classes[predicted[row]],
             probability=float(shares[row].max()),
-            thumbnail=_thumbnail(items[row].path),
+            thumbnail=_thumbnail(items[row].path, digests[row]),
         )
         for row in wrong[:SHOWN]
     ]
 
 
-def _thumbnail(path: Path) -> bytes | None:
+def _thumbnail(path: Path, digest: str) -> bytes | None:
     """Return a small picture, or None where the file has gone or changed since it was read."""
     try:
-        return thumbnail(decode(path))
+        return thumbnail(decode(path, expected=digest))
     except BadImage:
         return None
 

@@ -26,6 +26,7 @@ __all__ = ["render_html"]
 
 _PAIRS = 10
 _NARROW = 340.0  # pixels: the curves on a phone
+_MOST_FINDINGS = 12  # that are not folded away
 _WORST = 20  # rows of the class table that are not folded away
 
 _METRICS = {
@@ -42,6 +43,7 @@ _PARTS = {
     "features_s": "features: decoding and the network",
     "train_s": "training",
     "evaluate_s": "evaluating",
+    "audit_s": "checking labels and copies by features",
 }
 
 
@@ -64,6 +66,7 @@ def render_html(report: Report, mistakes: Sequence[Mistake]) -> str:
         pairs=confused_pairs(report, _PAIRS),
         scores=_scores(report),
         worst=_WORST,
+        most=_MOST_FINDINGS,
         strategy=_strategy(report),
         settings=settings(report),
         phases=phase_rows(report),

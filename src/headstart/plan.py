@@ -10,10 +10,12 @@ from typing import Any
 from headstart.adjust import chosen_strategy, transform_name
 from headstart.backbones.base import Backbone
 from headstart.cache import Cache, size_limit
+from headstart.data.asked_split import asked_split
 from headstart.data.check import Checked, Finding, check
 from headstart.data.items import Dataset
 from headstart.data.sources import open_dataset
-from headstart.data.split import Split, limit, make_split
+from headstart.data.split import Split
+from headstart.data.thinning import limit
 from headstart.embedding import create_backbone
 from headstart.errors import DataError
 from headstart.files import digest
@@ -28,7 +30,7 @@ from headstart.training.heads import HeadSpec
 from headstart.training.model import Model
 from headstart.training.task import SingleLabel
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["Plan", "data_spec", "make_plan"]
 
 Progress = Callable[[int, int], None]
 
@@ -70,15 +72,10 @@ class Plan:
     @property
     def spec(self) -> dict[str, Any]:
         """What makes this run this run: two runs with the same spec give the same classifier."""
-        items = zip(self.checked.items, self.checked.digests, strict=True)
         options = self.options
         return {
             "format": 1,
-            "data": {
-                "name": self.dataset.name,
-                "digest": digest(*(f"{i.name}\0{i.label}\0{image}" for i, image in items)),
-                "n": len(self.checked.items),
-            },
+            "data": data_spec(self.dataset, self.checked),
             "split": {"digest": self.split.digest, **self.counts()},
             "backbone": {
                 "name": self.backbone.full_name,
@@ -135,8 +132,8 @@ class Plan:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What the check of the files found."""
-        return self.checked.findings
+        """What the check of the files and the split found."""
+        return (*self.checked.findings, *self.split.findings)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -168,13 +165,28 @@ class Plan:
         return plan_lines(self)
 
 
+def data_spec(dataset: Dataset, checked: Checked) -> dict[str, Any]:
+    """Return what a data set is, as a spec has it: its name, its digest, how many images.
+
+    The digest is over name, label and content of each image that can be read, and its group and
+    weight where it has any.
+    """
+    lines = []
+    for item, image in zip(checked.items, checked.digests, strict=True):
+        line = f"{item.name}\0{item.label}\0{image}"
+        if item.group is not None or item.weight != 1:
+            line += f"\0{item.weight!r}\0{item.group or ''}"
+        lines.append(line)
+    return {"name": dataset.name, "digest": digest(*lines), "n": len(lines)}
+
+
 def make_plan(
     data: str | Path, options: Options, *, cache: Cache, progress: Progress | None = None
 ) -> Plan:
     """List and check the images, split them, load the network and resolve the strategy.
 
     Args:
-        data: A folder, or the name of a data set.
+        data: A folder, a table, a zip file, or the name of a data set.
         options: What was asked for.
         cache: Where what was learnt of files is remembered.
         progress: Called with (done, total) images checked.
@@ -185,7 +197,7 @@ def make_plan(
     path = first_path(pick_device(options.device), options.precision, options.batch_size)
     HeadSpec.parse(options.head)
     chosen_strategy(options)  # a name that nobody knows is told before files are read
-    dataset = open_dataset(data)
+    dataset = open_dataset(data, options.reading, cache=cache)
     memory = FileMemory(cache.files)
     checked = check(dataset, memory, max_bad=options.max_bad, progress=progress)
     split = _split(checked, options)
@@ -233,7 +245,7 @@ def _split(checked: Checked, options: Options) -> Split:
     """Split the images, then thin the training part as asked."""
     items = checked.items
     seed = options.seed if options.split_seed is None else options.split_seed
-    split = make_split(items, checked.digests, fractions=options.split, seed=seed)
+    split = asked_split(items, checked.digests, split=options.split, fold=options.fold, seed=seed)
     if options.limit is not None or options.limit_per_class is not None:
         split = limit(
             split,
@@ -242,6 +254,7 @@ def _split(checked: Checked, options: Options) -> Split:
             seed=seed,
             n=options.limit,
             per_class=options.limit_per_class,
+            groups=[item.group for item in items],
         )
     if not split.test:
         raise DataError(

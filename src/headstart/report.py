@@ -44,6 +44,8 @@ class Report:
         classes: The classes, in the order of ``confusion`` and ``per_class``.
         val: Metrics by name on the images that choices were made on.
         test: Metrics by name on the images that were kept for the end.
+        without_copies: ``left_out``, how many test images have a near copy in train or val, and
+            ``test``, the metrics on all others; None where there are none or it is not known.
         confusion: Counts on test; a row is a true class, a column a predicted one.
         per_class: Scores on test, one a class.
         timings: Seconds: ``total_s``, ``read_s``, ``features_s``, ``train_s``, ``evaluate_s``; of
@@ -68,6 +70,7 @@ class Report:
     classes: tuple[str, ...]
     val: dict[str, Metric]
     test: dict[str, Metric]
+    without_copies: dict[str, Any] | None = None
     confusion: tuple[tuple[int, ...], ...]
     per_class: tuple[ClassScore, ...]
     timings: dict[str, float]
@@ -92,6 +95,7 @@ class Report:
             "classes": list(self.classes),
             "val": {name: metric.to_dict() for name, metric in self.val.items()},
             "test": {name: metric.to_dict() for name, metric in self.test.items()},
+            "without_copies": self.without_copies,
             "confusion": [list(row) for row in self.confusion],
             "per_class": [asdict(score) for score in self.per_class],
             "timings": self.timings,

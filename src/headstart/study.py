@@ -13,6 +13,8 @@ import numpy as np
 from headstart.cache import Cache
 from headstart.comparing import compare
 from headstart.comparison import Comparison, Group
+from headstart.data.in_memory import as_source
+from headstart.data.reading import Reading
 from headstart.errors import ModelError, UnknownName
 from headstart.files import write_json, write_text
 from headstart.lineup import safe_name
@@ -140,7 +142,7 @@ def studies() -> tuple[Study, ...]:
 
 def run_study(
     name: str,
-    data: str | Path,
+    data: object,
     *,
     out: str | Path | None = None,
     seeds: int = 3,
@@ -153,7 +155,8 @@ def run_study(
 
     Args:
         name: Which study.
-        data: A folder of class folders, or the name of a data set.
+        data: A folder, a table, a zip file, the name of a data set, or labelled images as Python
+            objects (``docs/data.md``).
         out: The study's folder; by default ``studies/NAME-DATA``.
         seeds: Run everything with the seeds 0 to ``seeds`` - 1.
         listener: Called with each event, as ``compare`` does.
@@ -169,15 +172,19 @@ def run_study(
     study = next((study for study in _STUDIES if study.name == name), None)
     if study is None:
         raise UnknownName("study", name, [study.name for study in _STUDIES], field="study")
-    folder = Path("studies") / f"{name}-{safe_name(Path(data).name)}" if out is None else Path(out)
+    cache = cache or Cache()
+    columns = Reading(columns=options.get("columns") or {}, root=options.get("root"))
+    source = as_source(data, cache.given, columns)
+    named = safe_name(Path(source).name)
+    folder = Path("studies") / f"{name}-{named}" if out is None else Path(out)
     comparison = compare(
-        data,
+        source,
         strategies=study.strategies,
         seeds=seeds,
         out=folder,
         listener=listener,
         cache=cache,
-        command=command or f"headstart.study.run_study({name!r}, {str(data)!r})",
+        command=command or f"headstart.study.run_study({name!r}, {str(source)!r})",
         **{**study.options, **options},
     )
     reached = tuple(_all_reached(study, comparison, folder)) if study.reach else ()

@@ -1,20 +1,23 @@
+"""Every form of a source becomes one table of images, or a clear error."""
+
 from __future__ import annotations
 
 import importlib.util
 import os
 import string
+import zipfile
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart.data.sources import list_images, open_dataset
-from headstart.errors import DataError, MissingExtra, UnknownName
+from headstart.cache import Cache
+from headstart.data.reading import Reading
+from headstart.data.sources import absolute, list_images, open_dataset
+from headstart.errors import DataError, UnknownName, UsageError
 
 CLASSES = {"cats/1.png": 1, "cats/2.png": 2, "dogs/3.png": 3}
-
-LEFT_OUT = "{}/ is left out: not a train, val or test folder of class folders."
 
 
 def under(folder: str, files: dict[str, object] = CLASSES, seed: int = 0) -> dict[str, object]:
@@ -26,102 +29,6 @@ def under(folder: str, files: dict[str, object] = CLASSES, seed: int = 0) -> dic
 
 def splits(dataset) -> dict[str, str | None]:
     return {item.name: item.split for item in dataset.items}
-
-
-def test_class_folders_become_a_table(tree) -> None:
-    root = tree({"dogs/3.png": 3, "cats/2.png": 2, "cats/deep/1.png": 1})
-    dataset = open_dataset(root)
-    assert dataset.name == "photos"
-    assert dataset.classes == ("cats", "dogs")
-    assert dataset.notes == ()
-    assert dataset.licence is None
-    assert [(item.name, item.label, item.split) for item in dataset.items] == [
-        ("cats/2.png", "cats", None),
-        ("cats/deep/1.png", "cats", None),
-        ("dogs/3.png", "dogs", None),
-    ]
-    assert all(item.path == root / item.name for item in dataset.items)
-    assert open_dataset(str(root)) == dataset
-
-
-def test_the_folder_here_has_a_name_too(tree, monkeypatch) -> None:
-    monkeypatch.chdir(tree(CLASSES))
-    assert open_dataset(".").name == "photos"
-    assert open_dataset(".").items[0].name == "cats/1.png"
-
-
-@pytest.mark.parametrize("held_out", ["test", "Testing", "val", "dev", "holdout"])
-def test_one_held_out_folder_is_the_test(tree, held_out: str) -> None:
-    dataset = open_dataset(tree(under("Train") | under(held_out, {"dogs/1.png": 9})))
-    assert dataset.classes == ("cats", "dogs")
-    assert splits(dataset) == {
-        "Train/cats/1.png": "train",
-        "Train/cats/2.png": "train",
-        "Train/dogs/3.png": "train",
-        f"{held_out}/dogs/1.png": "test",
-    }
-    assert len(dataset.notes) == (held_out not in ("test", "Testing"))
-    assert all(held_out in note and "test" in note for note in dataset.notes)
-
-
-@pytest.mark.parametrize(
-    "names", [("train", "val", "test"), ("training", "valid", "testing"), ("TRAIN", "dev", "Test")]
-)
-def test_three_split_folders_are_taken_as_given(tree, names: tuple[str, str, str]) -> None:
-    files = under(names[0]) | under(names[1], seed=10) | under(names[2], seed=20)
-    dataset = open_dataset(tree(files))
-    for name, part in zip(names, ("train", "val", "test"), strict=True):
-        assert [i.split for i in dataset.items if i.name.startswith(name + "/")] == [part] * 3
-    assert dataset.notes == ()
-
-
-def test_a_lone_train_folder_is_all_of_the_data(tree) -> None:
-    dataset = open_dataset(tree(under("train")))
-    assert set(splits(dataset).values()) == {None}
-    assert dataset.items[0].name == "train/cats/1.png"
-    assert dataset.notes == ("train/ stands alone and is the whole data set.",)
-
-
-def test_a_test_folder_without_labels_is_left_out(tree) -> None:
-    for others in ({"test/8.png": 8}, {"test/8.png": 8, "sample/9.png": 9}):
-        dataset = open_dataset(tree(under("train") | others))
-        assert dataset.classes == ("cats", "dogs")
-        assert set(splits(dataset).values()) == {None}
-        assert (
-            "test/ is left out: not a train, val or test folder of class folders." in dataset.notes
-        )
-
-
-def test_a_folder_beside_the_splits_is_left_out(tree) -> None:
-    dataset = open_dataset(tree(under("train") | under("test", seed=9) | under("spare", seed=20)))
-    assert set(splits(dataset).values()) == {"train", "test"}
-    assert dataset.notes == (
-        "spare/ is left out: not a train, val or test folder of class folders.",
-    )
-
-
-def test_a_class_may_be_called_train(tree) -> None:
-    dataset = open_dataset(tree({"train/1.png": 1, "bus/2.png": 2, "car/3.png": 3}))
-    assert dataset.classes == ("bus", "car", "train")
-    assert open_dataset(tree({"train/1.png": 1, "bus/2.png": 2}, "two")).classes == ("bus", "train")
-
-
-def test_only_a_test_folder_can_be_evaluated_on(tree) -> None:
-    dataset = open_dataset(tree(under("test", {"dogs/1.png": 1})), min_classes=1)
-    assert splits(dataset) == {"test/dogs/1.png": "test"}
-    assert dataset.classes == ("dogs",)
-
-
-@pytest.mark.parametrize(
-    "folders", [("train", "training", "test"), ("train", "val", "dev"), ("train", "a", "b")]
-)
-def test_unclear_split_folders_are_refused(tree, folders: tuple[str, ...]) -> None:
-    files = {}
-    for position, folder in enumerate(folders):
-        files |= under(folder, seed=10 * position)
-    with pytest.raises(DataError, match=r"is not clear") as caught:
-        open_dataset(tree(files))
-    assert "Name them train, val and test" in caught.value.hint
 
 
 def test_a_class_that_train_lacks_is_refused_with_both_lists(tree) -> None:
@@ -150,77 +57,263 @@ def test_a_test_with_fewer_classes_is_fine(tree) -> None:
     assert dataset.classes == ("cats", "dogs")
 
 
+def labels(dataset) -> dict[str, str]:
+    return {item.name: item.label for item in dataset.items}
+
+
+@pytest.fixture
+def zipped(tmp_path, monkeypatch):
+    """Zip a folder; what is unpacked goes into a cache of this test's own."""
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+
+    def zip_it(root: Path, name: str = "images.zip", *, inside: str = "") -> Path:
+        file = tmp_path / name
+        with zipfile.ZipFile(file, "w") as archive:
+            for path in sorted(root.rglob("*")):
+                archive.write(path, f"{inside}{path.relative_to(root).as_posix()}")
+        return file
+
+    return zip_it
+
+
+# Forms
+
+
+def test_a_folder_is_read_as_class_folders(tree) -> None:
+    root = tree(CLASSES)
+    assert open_dataset(root) == open_dataset(str(root))
+    assert labels(open_dataset(root)) == {name: name[:4] for name in CLASSES}
+
+
+def test_a_table_is_read_by_its_suffix(tree) -> None:
+    rows = b"path,label\ncats/1.png,feline\ndogs/3.png,canine\n"
+    root = tree(CLASSES | {"labels.CSV": rows, "labels.tsv": rows.replace(b",", b"\t")})
+    for name in ("labels.CSV", "labels.tsv"):
+        dataset = open_dataset(root / name)
+        assert dataset.classes == ("canine", "feline")
+        assert labels(dataset) == {"cats/1.png": "feline", "dogs/3.png": "canine"}
+
+
+def test_columns_and_root_reach_the_table(tree, tmp_path) -> None:
+    root = tree(CLASSES)
+    table = tmp_path / "labels.csv"
+    table.write_text("file,species\ncats/1.png,feline\ndogs/3.png,canine\n")
+    reading = Reading(columns={"path": "file", "label": "species"}, root=root)
+    assert open_dataset(table, reading).classes == ("canine", "feline")
+
+
+def test_metadata_in_a_folder_takes_the_place_of_its_folders(tree) -> None:
+    rows = b"file_name,label\ncats/1.png,feline\ndogs/3.png,canine\n"
+    dataset = open_dataset(tree(CLASSES | {"metadata.csv": rows}))
+    assert dataset.classes == ("canine", "feline")
+
+
+def test_labels_may_be_missing_where_they_are_not_needed(tree) -> None:
+    root = tree(CLASSES | {"paths.csv": b"path\ncats/1.png\ndogs/3.png\n"})
+    assert open_dataset(root / "paths.csv", min_classes=0).classes == ("",)
+    with pytest.raises(DataError, match="no column label"):
+        open_dataset(root / "paths.csv", min_classes=1)
+
+
 @pytest.mark.parametrize(
-    ("files", "found"),
+    ("files", "inside"),
     [
-        ({}, "found no image"),
-        ({"a/readme.txt": b"x"}, "found no image"),
-        ({"1.png": 1, "2.png": 2}, "found 2 images but no class folder; need 2+"),
-        ({"train/1.png": 1, "test/2.png": 2}, "found 2 images but no class folder; need 2+"),
-        ({"cats/1.png": 1}, "found 1 class (cats); need 2+"),
-        ({"cats/1.png": 1, "dogs": None}, "found 1 class (cats); need 2+"),
-        (under("train", {"cats/1.png": 1}), "found 1 class (cats); need 2+"),
+        (CLASSES, ""),
+        (CLASSES, "photos/"),
+        (CLASSES, "a/b/"),
+        (CLASSES | {"../readme.txt": b"x"}, "photos/"),
     ],
 )
-def test_too_few_classes_are_refused_with_the_layout_drawn(tree, files, found: str) -> None:
+def test_a_zip_of_class_folders_may_be_wrapped_in_one(tree, zipped, files, inside) -> None:
+    root = tree({name: content for name, content in files.items() if ".." not in name})
+    dataset = open_dataset(zipped(root, inside=inside))
+    assert dataset.name == "images"
+    assert labels(dataset) == {name: name[:4] for name in CLASSES}
+    assert all(item.path.is_file() for item in dataset.items)
+    assert dataset.notes == ()
+
+
+def test_a_zip_is_unpacked_in_the_cache_that_is_given(tree, zipped, tmp_path) -> None:
+    file = zipped(tree(CLASSES))
+    cache = Cache(tmp_path / "own")
+    assert open_dataset(file, cache=cache).root.is_relative_to(cache.archives)
+    assert open_dataset(file).root.is_relative_to(Cache().archives)
+
+
+def test_junk_beside_the_one_folder_of_a_zip_is_no_hindrance(tree, zipped) -> None:
+    junk = {"photos/.DS_Store": b"x", "__MACOSX/photos/cats/._1.png": b"x", ".DS_Store": b"x"}
+    root = tree({f"photos/{name}": content for name, content in CLASSES.items()} | junk)
+    assert labels(open_dataset(zipped(root))) == {name: name[:4] for name in CLASSES}
+
+
+def test_a_zip_with_split_folders_keeps_them(tree, zipped) -> None:
+    root = tree(under("train") | under("test", seed=9))
+    for inside in ("", "photos/"):
+        dataset = open_dataset(zipped(root, inside=inside))
+        assert {item.split for item in dataset.items} == {"train", "test"}
+    alone = open_dataset(zipped(tree(under("train"), name="alone"), "alone.zip"))
+    assert set(splits(alone).values()) == {None}
+
+
+def test_a_zip_of_images_with_one_table(tree, zipped) -> None:
+    rows = b"path,label\nimages/1.png,cat\nimages/2.png,dog\n"
+    root = tree({"images/1.png": 1, "images/2.png": 2, "labels.csv": rows})
+    for inside in ("", "photos/"):
+        dataset = open_dataset(zipped(root, inside=inside))
+        assert dataset.name == "images"
+        assert labels(dataset) == {"images/1.png": "cat", "images/2.png": "dog"}
+    own = rows.replace(b"label", b"species")
+    file = zipped(tree({"images/1.png": 1, "images/2.png": 2, "t.csv": own}, name="own"), "o.zip")
+    assert open_dataset(file, Reading(columns={"label": "species"})).classes == ("cat", "dog")
+
+
+def test_a_zip_in_the_layout_of_hugging_face(tree, zipped) -> None:
+    rows = b"file_name,label\n1.png,cat\n2.png,dog\n"
+    dataset = open_dataset(zipped(tree({"1.png": 1, "2.png": 2, "metadata.csv": rows})))
+    assert labels(dataset) == {"1.png": "cat", "2.png": "dog"}
+
+
+def test_class_folders_in_a_zip_are_not_mistaken_for_a_table(tree, zipped) -> None:
+    dataset = open_dataset(zipped(tree(CLASSES | {"notes.csv": b"some,thing\n"})))
+    assert dataset.classes == ("cats", "dogs")
+    assert dataset.notes == ("1 other file ignored: notes.csv.",)
+
+
+def test_one_class_in_a_zip_is_not_entered(tree, zipped) -> None:
+    file = zipped(tree({"cats/1.png": 1}))
     with pytest.raises(DataError) as caught:
-        open_dataset(tree(files))
-    assert found in caught.value.message
-    assert "photos/cats/1.jpg" in caught.value.hint
-    assert "photos/dogs/3.jpg" in caught.value.hint
+        open_dataset(file)
+    assert caught.value.message == f"{file}: found 1 class (cats); need 2+."
+    assert "cats/1.jpg" in caught.value.hint
+
+
+def test_m3_a_zip_that_means_harm_is_refused(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
+        archive.writestr("cats/1.png", b"x")
+        archive.writestr("../../evil.png", b"x")
+    with pytest.raises(DataError, match="leads out"):
+        open_dataset(tmp_path / "evil.zip")
+    assert not [*tmp_path.rglob("*.png")]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "labels.xlsx", "photos.tar.gz", "1.png"])
+def test_another_file_is_no_source(tree, name) -> None:
+    content = 1 if name == "1.png" else b"x"
+    with pytest.raises(DataError, match="not a source of labelled images") as caught:
+        open_dataset(tree({name: content}) / name)
+    assert ".csv, .tsv, .jsonl, .parquet" in caught.value.hint
+    assert ("cats/1.jpg" in caught.value.hint) == (name == "1.png")
+    assert len(str(caught.value).splitlines()) <= 5
+
+
+# What has no meaning
+
+
+@pytest.mark.parametrize(
+    ("reading", "option"),
+    [
+        (Reading(columns={"label": "species"}), "column"),
+        (Reading(root=Path("elsewhere")), "root"),
+    ],
+)
+def test_an_option_about_tables_is_refused_for_folders(tree, reading, option) -> None:
+    with pytest.raises(UsageError, match=f"--{option} is about .*photos has none") as caught:
+        open_dataset(tree(CLASSES), reading)
+    assert caught.value.field == option
+
+
+def test_an_option_about_folders_is_refused_for_tables(tree) -> None:
+    root = tree(CLASSES | {"labels.csv": b"path,label\ncats/1.png,a\ndogs/3.png,b\n"})
+    with pytest.raises(UsageError, match="--nested is about folders"):
+        open_dataset(root / "labels.csv", Reading(nested=True))
+
+
+def test_an_option_may_be_about_the_test_alone(tree) -> None:
+    root = tree(CLASSES)
+    table = tree({"9.png": 9, "labels.csv": b"path,kind\n9.png,cats\n"}, name="other")
+    reading = Reading(columns={"label": "kind"}, test=table / "labels.csv")
+    assert splits(open_dataset(root, reading))["test/9.png"] == "test"
+
+
+# Chosen
+
+
+def test_everything_chosen_comes_together(tree) -> None:
+    root = tree({f"{name}/p{n}-{name}.png": 10 * n + ord(name) for name in "abc" for n in (1, 2)})
+    other = tree({"a/p1-9.png": 90, "c/p3-9.png": 91}, name="other")
+    reading = Reading(classes=("c", "a"), group_by=r"p(\d)", test=str(other))
+    dataset = open_dataset(root, reading)
+    assert dataset.classes == ("c", "a")
+    assert {(item.name, item.group, item.split) for item in dataset.items} == {
+        ("a/p1-a.png", "1", None),
+        ("a/p2-a.png", "2", None),
+        ("c/p1-c.png", "1", None),
+        ("c/p2-c.png", "2", None),
+        ("test/a/p1-9.png", "1", "test"),
+        ("test/c/p3-9.png", "3", "test"),
+    }
+    assert any("left out by --classes: b" in note for note in dataset.notes)
+
+
+def test_a_test_with_a_class_that_data_lacks_is_refused_with_both_lists(tree) -> None:
+    other = tree({"cats/9.png": 9, "owls/8.png": 8}, name="other")
+    with pytest.raises(DataError, match="test has classes that train lacks: owls") as caught:
+        open_dataset(tree(CLASSES), Reading(test=other))
+    assert "train: cats, dogs\ntest: cats, owls" in caught.value.message
+    chosen = open_dataset(tree(CLASSES), Reading(test=other, classes=("cats", "dogs")))
+    assert "test/owls/8.png" not in splits(chosen)
+
+
+def test_a_test_that_is_nowhere_is_told(tree) -> None:
+    with pytest.raises(UnknownName, match="named 'nowhere'"):
+        open_dataset(tree(CLASSES), Reading(test="nowhere"))
+
+
+def test_a_table_with_a_class_in_test_alone_is_refused(tree) -> None:
+    rows = b"path,label,split\ncats/1.png,a,train\ncats/2.png,b,train\ndogs/3.png,c,test\n"
+    with pytest.raises(DataError, match="test has classes that train lacks: c"):
+        open_dataset(tree(CLASSES | {"labels.csv": rows}) / "labels.csv")
+
+
+# D18: classes are matched by name
+
+
+LAYOUTS = {
+    "subset": ({"dogs/1.png": 7}, None),
+    "all": ({"cats/1.png": 7, "dogs/1.png": 8}, None),
+    "extra": ({"cats/1.png": 7, "dogs/1.png": 8, "owls/1.png": 9}, "lacks: owls"),
+    "case": ({"Cats/1.png": 7, "dogs/1.png": 8}, "lacks: Cats"),
+    "as many others": ({"a/1.png": 7, "b/1.png": 8}, "lacks: a, b"),
+}
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_d18_classes_of_a_part_are_matched_by_name(tree, name, part) -> None:
+    files, found = LAYOUTS[name]
+    parts = under("train") | under("val", seed=20) | under("test", seed=30)
+    parts = {path: seed for path, seed in parts.items() if not path.startswith(f"{part}/")}
+    root = tree(parts | under(part, files))
+    if found is None:
+        dataset = open_dataset(root)
+        assert dataset.classes == ("cats", "dogs")
+        assert {i.label for i in dataset.items if i.split == part} <= {"cats", "dogs"}
+        return
+    with pytest.raises(DataError, match=f"{part} has classes that train {found}") as caught:
+        open_dataset(root)
+    assert "train: cats, dogs\n" in caught.value.message
     assert caught.value.exit_code == 3
 
 
-def test_one_folder_too_high_is_noticed(tree) -> None:
-    root = tree(under("animals"))
-    with pytest.raises(DataError, match=r"found 1 class \(animals\)") as caught:
-        open_dataset(root)
-    assert caught.value.hint == f"Did you mean {root / 'animals'}?"
-
-
-def test_what_is_left_out_is_told(tree) -> None:
-    root = tree(
-        CLASSES
-        | {
-            "birds": None,
-            "docs/readme.txt": b"x",
-            "stray.png": 9,
-            "labels.csv": b"x",
-            "cats/notes.txt": b"x",
-            "dogs/Thumbs.db": b"x",
-            ".ipynb_checkpoints/1.png": 8,
-        }
-    )
-    dataset = open_dataset(root)
-    assert dataset.classes == ("cats", "dogs")
-    assert dataset.notes == (
-        "No class, for want of images: birds, docs.",
-        "1 image beside the class folders left out: stray.png.",
-        "2 other files ignored: notes.txt, labels.csv.",
-    )
-
-
-def test_an_empty_class_of_test_is_no_class(tree) -> None:
-    dataset = open_dataset(tree(under("train") | under("test", CLASSES | {"birds": None}, 9)))
-    assert dataset.classes == ("cats", "dogs")
-
-
-def test_a_loop_of_links_adds_nothing(tree) -> None:
-    dataset = open_dataset(tree({"cats/1.png": 1, "dogs/2.png": 2, "cats/loop": "..", "up": "."}))
-    assert splits(dataset) == {"cats/1.png": None, "dogs/2.png": None}
-
-
-def test_linked_classes_and_images_are_followed(tree) -> None:
-    tree(CLASSES, name="store")
-    root = tree({"cats": "../store/cats", "dogs/a.png": "../../store/dogs/3.png"})
-    assert list(splits(open_dataset(root))) == ["cats/1.png", "cats/2.png", "dogs/a.png"]
+# Names
 
 
 def test_a_name_that_is_nowhere_gets_suggestions(tree, monkeypatch) -> None:
     monkeypatch.chdir(tree(CLASSES).parent)
     with pytest.raises(UnknownName) as caught:
         open_dataset("photo")
-    assert caught.value.message == "There is no folder or data set named 'photo'."
+    assert caught.value.message == "There is no folder, file or data set named 'photo'."
     assert caught.value.hint.startswith("Did you mean photos? Looked in ")
     assert str(Path.cwd()) in caught.value.hint
     with pytest.raises(UnknownName, match="Did you mean elpv"):
@@ -229,35 +322,37 @@ def test_a_name_that_is_nowhere_gets_suggestions(tree, monkeypatch) -> None:
         open_dataset("nowhere/at/all")
 
 
-def test_a_file_is_not_a_data_set(tree) -> None:
-    with pytest.raises(DataError, match=r"labels\.csv is a file; a folder is needed"):
-        open_dataset(tree({"labels.csv": b"path,label"}) / "labels.csv")
-
-
-def test_a_name_needs_its_package(monkeypatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtra) as caught:
-        open_dataset("elpv")
-    assert caught.value.hint == 'Install it with: pip install "headstart[samples]"'
-
-
-def test_elpv_is_a_labelled_set_with_its_licence() -> None:
-    if importlib.util.find_spec("elpv_dataset") is None:
-        pytest.skip("elpv-dataset is not installed")
-    dataset = open_dataset("elpv")
-    labels = [item.label for item in dataset.items]
-    assert dataset.classes == ("defective", "functional")
-    assert (labels.count("defective"), labels.count("functional")) == (821, 1803)
-    assert dataset.items[0].name == "images/cell0001.png"
-    assert all(item.path.is_file() for item in dataset.items[:20])
-    assert dataset.licence == "CC BY-NC-SA 4.0"
-    assert "CC BY-NC-SA 4.0" in dataset.notes[0]
-    assert "Deitsch" in dataset.notes[0]
-
-
 def test_a_folder_named_like_a_set_is_meant_by_its_path(tree, monkeypatch) -> None:
     monkeypatch.chdir(tree(CLASSES, name="elpv").parent)
     assert open_dataset("./elpv").classes == open_dataset(Path("elpv")).classes == ("cats", "dogs")
+
+
+def test_a_named_set_can_be_chosen_of(monkeypatch) -> None:
+    if importlib.util.find_spec("elpv_dataset") is None:
+        pytest.skip("elpv-dataset is not installed")
+    dataset = open_dataset("elpv", Reading(classes=("functional", "defective")))
+    assert dataset.classes == ("functional", "defective")
+    assert dataset.licence == "CC BY-NC-SA 4.0"
+    with pytest.raises(UsageError, match="--root"):
+        open_dataset("elpv", Reading(root=Path("sets")))
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b", "a/" + "x" * 300 + "/b"])
+def test_a_name_that_no_file_can_have_is_nowhere(name) -> None:
+    with pytest.raises(UnknownName):
+        open_dataset(name)
+
+
+def test_a_source_is_called_the_same_from_any_folder(tree, monkeypatch) -> None:
+    root = tree(CLASSES, name="elpv")
+    monkeypatch.chdir(root.parent)
+    assert absolute("elpv") == "elpv"
+    assert absolute("torchvision:DTD") == "torchvision:DTD"
+    assert absolute("./elpv") == absolute(Path("elpv")) == str(root.resolve())
+    assert absolute("nowhere") == "nowhere"
+
+
+# Lists for prediction, and any tree
 
 
 def test_images_are_listed_for_prediction(tree) -> None:

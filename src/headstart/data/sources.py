@@ -1,59 +1,80 @@
-"""Where labelled images come from: class folders, with or without split folders, and named sets.
+"""Where labelled images come from. Whatever the form, the result is one ``Dataset``.
 
 ::
 
-    photos/cats/1.jpg  photos/dogs/2.jpg            a folder a class
-    photos/train/cats/1.jpg  photos/test/cats/9.jpg the same in split folders
-    elpv                                            sample data of the package elpv-dataset
-
-Whatever the source, the result is one :class:`~headstart.data.items.Dataset`.
+    photos/            class folders, or images with a metadata table   class_folders, metadata
+    photos.zip         the same, or images with a table                 unpacked
+    labels.csv         a table: .csv, .tsv, .jsonl, .parquet            tables
+    images.npz         arrays of pixels and labels                      in_memory
+    elpv               a named set, torchvision:Flowers102 too          named
 """
 
 from __future__ import annotations
 
 import difflib
-import importlib.util
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from headstart.data.folders import files_below, files_in, holds_images, is_image, subfolders
-from headstart.data.items import Dataset, Item
-from headstart.errors import DataError, MissingExtra, UnknownName
+from headstart.cache import Cache
+from headstart.data.choosing import choose, with_test
+from headstart.data.class_folders import PART_NAMES, class_folders, layout, read_class_folders
+from headstart.data.folders import files_below, files_in, is_image, subfolders
+from headstart.data.in_memory import as_source
+from headstart.data.items import Dataset
+from headstart.data.kept import root_of
+from headstart.data.metadata import find_metadata, read_metadata
+from headstart.data.named import NAMES, is_name, open_name
+from headstart.data.reading import Reading
+from headstart.data.tables import read_table
+from headstart.data.unpacked import unpack
+from headstart.errors import DataError, UnknownName, UsageError
+from headstart.memory import FileMemory
 
-__all__ = ["list_images", "open_dataset"]
+__all__ = ["TABLES", "absolute", "list_images", "open_dataset"]
 
-_PARTS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-_LAYOUT = """Expected one folder a class (with or without train/ and test/ around them):
-  {0}/cats/1.jpg  {0}/cats/2.jpg  …
-  {0}/dogs/3.jpg  {0}/dogs/4.jpg  …"""
+TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
+"""The suffixes of tables, in any letter case."""
+
+_FORMS = (
+    f"Give a folder, a table ({', '.join(TABLES)}), a .zip or .npz file or the name of a data set."
+)
+_Opened = tuple[Dataset, frozenset[str]]  # and the fields of the reading that had a meaning
 
 
-def open_dataset(data: str | Path, *, min_classes: int = 2) -> Dataset:
+def open_dataset(
+    data: str | Path,
+    reading: Reading | None = None,
+    *,
+    min_classes: int = 2,
+    cache: Cache | None = None,
+) -> Dataset:
     """List the labelled images of a source; nothing is decoded.
 
     Args:
-        data: A folder of class folders, or the name of a known set (``elpv``). A folder that has
+        data: A folder, a table, a zip file, or the name of a set (``elpv``). A folder that has
             such a name is meant by ``./elpv`` or by a ``Path``.
+        reading: How it is read, and what is chosen of it.
         min_classes: The least number of classes: 2 to learn from, 1 to evaluate on, 0 where labels
             are not needed: images without class folders then have the label "".
+        cache: Where zip files are unpacked; the user's cache by default.
 
     Raises:
-        UnknownName: There is neither a folder nor a set of that name.
+        UnknownName: There is no such file, folder, set or class.
+        UsageError: The reading can't be followed, or has no meaning for this source.
         MissingExtra: The set's package is not installed.
-        DataError: Too few classes, no class folders, or classes in val or test that train lacks.
+        DataError: The source can't be used: too few classes, a table or zip file that is broken,
+            or classes in val or test that train lacks.
+        ResourceError: The cache can't be written.
     """
-    if isinstance(data, str) and data in _NAMED:
-        return _NAMED[data]()
-    root = Path(data)
-    if not root.exists():
-        raise _unknown(data)
-    if not root.is_dir():
-        raise DataError(f"{root} is a file; a folder is needed.", field="data", hint=_layout(root))
-    return _from_folder(root, min_classes)
+    reading, cache = reading or Reading(), cache or Cache()
+    dataset, meant = _open(data, reading, min_classes, cache)
+    if reading.test is not None:
+        alone = replace(reading, classes=None, group_by=None)
+        test, meant_too = _open(reading.test, alone, 1, cache)
+        dataset, meant = with_test(dataset, test), meant | meant_too
+    _require_meaning(data, reading, meant)
+    return choose(dataset, reading, min_classes=min_classes)
 
 
 def list_images(paths: Sequence[Path]) -> list[Path]:
@@ -71,186 +92,113 @@ def list_images(paths: Sequence[Path]) -> list[Path]:
     return list(found)
 
 
-def _from_folder(root: Path, min_classes: int) -> Dataset:
-    parts, notes = _parts(root)
-    folders = {part: _class_folders(folder) for part, folder in parts.items()}
-    learnt = {name for part in folders if part in (None, "train") for name in folders[part]}
-    classes = sorted(learnt or set().union(*folders.values()))
-    if not classes and not min_classes and (images := list_images([root])):
-        return _unlabelled(root, images)
-    if len(classes) < max(min_classes, 1):
-        raise _too_few(root, classes, parts.values(), max(min_classes, 1))
-    for part, held in folders.items():
-        if extra := sorted(set(held) - set(classes)):
-            raise _unlearnt(root, str(part), extra, classes, sorted(held))
-
-    items, others = [], []
-    for part, held in folders.items():
-        for label, folder in held.items():
-            for path in files_below(folder):
-                if is_image(path):
-                    items.append(Item(path, path.relative_to(root).as_posix(), label, part))
-                else:
-                    others.append(path)
-    notes += _left_out(parts.values(), classes, others)
-    items.sort(key=lambda item: item.name)
-    return Dataset(root.resolve().name or "data", root, tuple(items), tuple(classes), tuple(notes))
+def absolute(data: str | Path) -> str:
+    """Return a source as it is to be called from any folder: a name stays, a path is absolute."""
+    return str(data) if is_name(data) or not _exists(Path(data)) else str(Path(data).resolve())
 
 
-def _unlabelled(root: Path, images: Sequence[Path]) -> Dataset:
-    items = [Item(path, path.relative_to(root).as_posix(), "", None) for path in images]
-    items.sort(key=lambda item: item.name)
-    return Dataset(root.resolve().name or "data", root, tuple(items), ("",))
+def _open(data: str | Path, reading: Reading, min_classes: int, cache: Cache) -> _Opened:
+    if isinstance(data, str) and is_name(data):
+        meant = {"root"} if data not in NAMES else set()
+        return open_name(data, reading, cache=cache), frozenset(meant)
+    path = Path(data)
+    if path.suffix.lower() == ".npz" and path.is_file():
+        path = Path(as_source(path, cache.given))
+    if (root := root_of(path, cache.given)) is not None:
+        reading = replace(reading, root=root)
+    if not _exists(path):
+        raise _unknown(data)
+    if path.is_dir():
+        return _folder(path, reading, min_classes)
+    if _is_table(path):
+        table = read_table(path, reading, labels_needed=min_classes > 0)
+        return table, frozenset({"columns", "root"})
+    if path.suffix.lower() == ".zip":
+        return _zip(path, reading, min_classes, cache)
+    what = "an image" if is_image(path) else "a file"
+    hint = f"{_FORMS}\n{layout(path.parent)}" if is_image(path) else _FORMS
+    raise DataError(f"{path} is {what}, not a source of labelled images.", field="data", hint=hint)
 
 
-def _class_folders(folder: Path) -> dict[str, Path]:
-    return {path.name: path for path in subfolders(folder) if holds_images(path)}
+def _folder(root: Path, reading: Reading, min_classes: int) -> _Opened:
+    """Read images that a metadata table beside them describes, or else class folders."""
+    if metadata := find_metadata(root):
+        dataset = read_metadata(root, reading, metadata, labels_needed=min_classes > 0)
+        return dataset, frozenset({"columns"})
+    dataset = read_class_folders(root, reading, min_classes=min_classes)
+    return dataset, frozenset({"nested"})
 
 
-def _parts(root: Path) -> tuple[dict[str | None, Path], list[str]]:
-    """Find the split folders; without any, the root is the one part, named None."""
-    folders = _class_folders(root)
-    named = {name: part for name in folders if (part := _PARTS.get(name.lower()))}
-    held = {name: set(_class_folders(folders[name])) for name in folders} if named else {}
-    training = [name for name, part in named.items() if part == "train" and held[name]]
-    further = [name for name in folders if name not in training and held.get(name)]
-    if named and (len(named) == len(folders) or (training and len(named) > 1)):
-        parts = {name: part for name, part in named.items() if held[name]} or named
-    elif training and len(folders) == 2 and further:
-        parts = named | {further[0]: "test"}
-    elif training and sum(not held[name].isdisjoint(held[training[0]]) for name in further) > 1:
-        raise _unclear(root, [training[0], *further])
-    else:
-        return {None: root}, []
-    return _given(root, {name: folders[name] for name in parts}, parts, set(folders) - set(parts))
+def _zip(path: Path, reading: Reading, min_classes: int, cache: Cache) -> _Opened:
+    """Read what a zip file holds: a folder as it could be given, or images with one table."""
+    root = _entered(unpack(path, cache.archives, memory=FileMemory(cache.files)))
+    try:
+        dataset, meant = _unpacked(root, reading, min_classes)
+    except DataError as error:  # about the file that the user knows
+        message = error.message.replace(str(root), str(path))
+        raise DataError(message, field=error.field, hint=error.hint) from error
+    return replace(dataset, name=path.stem), meant
 
 
-def _given(
-    root: Path, folders: dict[str, Path], parts: dict[str, str], left: set[str]
-) -> tuple[dict[str | None, Path], list[str]]:
-    notes = [
-        f"{name}/ is left out: not a train, val or test folder of class folders."
-        for name in sorted(left)
-    ]
-    if len(set(parts.values())) < len(parts):
-        raise _unclear(root, sorted(parts))
-    if set(parts.values()) == {"train"}:
-        (folder,) = folders.values()
-        return {None: folder}, [*notes, f"{folder.name}/ stands alone and is the whole data set."]
-    by_part: dict[str | None, Path] = {parts[name]: folder for name, folder in folders.items()}
-    if set(by_part) == {"train", "val"}:
-        by_part["test"] = by_part.pop("val")
-        notes.append(f"{by_part['test'].name}/ is the only held-out folder and serves as test.")
-    elif "test" in by_part and by_part["test"].name.lower() not in _PARTS:
-        notes.append(f"{by_part['test'].name}/ stands beside train/ and serves as test.")
-    return by_part, notes
+def _unpacked(root: Path, reading: Reading, min_classes: int) -> _Opened:
+    tables = [file for file in files_in(root) if _is_table(file)]
+    only = len(tables) == 1 and len(class_folders(root, reading.nested)) < 2
+    if only and not find_metadata(root):
+        inside = replace(reading, root=root)
+        dataset = read_table(tables[0], inside, labels_needed=min_classes > 0)
+        return dataset, frozenset({"columns"})
+    return _folder(root, reading, min_classes)
 
 
-def _left_out(
-    parts: Iterable[Path], classes: Sequence[str], others: Sequence[Path]
-) -> Iterator[str]:
-    parts = list(parts)
-    stray: list[Path] = []
-    others = list(others)
-    for path in (path for folder in parts for path in files_in(folder)):
-        (stray if is_image(path) else others).append(path)
-    empty = {path.name for folder in parts for path in subfolders(folder)} - set(classes)
-    if empty:
-        yield f"No class, for want of images: {_listed(sorted(empty))}."
-    if stray:
-        yield f"{_count(stray, 'image')} beside the class folders left out: {_named(stray)}."
-    if others:
-        yield f"{_count(others, 'other file')} ignored: {_named(others)}."
+def _entered(folder: Path) -> Path:
+    """Return the folder that is alone in a zip file, if it holds folders, and so is no class."""
+    inner = subfolders(folder)
+    alone = len(inner) == 1 and inner[0].name.lower() not in PART_NAMES
+    if not alone or any(is_image(path) or _is_table(path) for path in files_in(folder)):
+        return folder
+    wraps = any(map(_is_table, files_in(inner[0]))) or class_folders(inner[0])
+    return _entered(inner[0]) if wraps else folder
 
 
-def _elpv() -> Dataset:
-    found = importlib.util.find_spec("elpv_dataset")
-    if found is None or not found.submodule_search_locations:
-        raise MissingExtra("The data set elpv", "samples", field="data")
-    root = Path(found.submodule_search_locations[0]) / "data"
-    items = []
-    for line in (root / "labels.csv").read_text(encoding="utf-8").splitlines():
-        name, probability, _cell = line.split()
-        label = "defective" if float(probability) >= 0.5 else "functional"
-        items.append(Item(root / name, name, label))
-    return Dataset(
-        name="elpv",
-        root=root,
-        items=tuple(sorted(items, key=lambda item: item.name)),
-        classes=("defective", "functional"),
-        notes=(
-            "elpv: solar cells under electroluminescence (Buerhop-Lutz et al. 2018, Deitsch et al. "
-            "2019 and 2021), licence CC BY-NC-SA 4.0: sample data, not for commercial use.",
-            "A cell is defective where its defect probability is at least 0.5.",
-        ),
-        licence="CC BY-NC-SA 4.0",
-    )
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() in TABLES
 
 
-_NAMED: dict[str, Callable[[], Dataset]] = {"elpv": _elpv}
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except ValueError:  # a zero byte
+        return False
+    except OSError as error:
+        if isinstance(error, PermissionError):
+            raise
+        return False  # too long to be a name
+
+
+def _require_meaning(data: str | Path, reading: Reading, meant: frozenset[str]) -> None:
+    """Refuse what has no meaning for the source, and so was meant for another."""
+    asked = {"columns": bool(reading.columns), "root": reading.root is not None}
+    asked["nested"] = reading.nested
+    about = {
+        "columns": ("column", "is about the columns of a table"),
+        "root": ("root", "is about the paths in a table, or where a named data set is kept"),
+        "nested": ("nested", "is about folders of class folders"),
+    }
+    for field, (option, what) in about.items():
+        if asked[field] and field not in meant:
+            raise UsageError(
+                f"--{option} {what}, and {data} has none.", field=option, hint="Leave it out."
+            )
 
 
 def _unknown(data: str | Path) -> UnknownName:
     beside = Path(data).parent
-    known = [str(beside / path.name) for path in subfolders(beside)] if beside.is_dir() else []
-    close = difflib.get_close_matches(str(data), [*known, *_NAMED], n=3, cutoff=0.5)
+    known: list[str] = []
+    if _exists(beside) and beside.is_dir():
+        files = [it for it in files_in(beside) if _is_table(it) or it.suffix.lower() == ".zip"]
+        known = [str(beside / path.name) for path in (*subfolders(beside), *files)]
+    close = difflib.get_close_matches(str(data), [*known, *NAMES], n=3, cutoff=0.5)
     guess = f"Did you mean {' or '.join(close)}? " if close else ""
-    hint = f"{guess}Looked in {beside.resolve()}; named data sets: {', '.join(_NAMED)}."
-    return UnknownName("folder or data set", str(data), _NAMED, field="data", hint=hint)
-
-
-def _too_few(root: Path, classes: Sequence[str], parts: Iterable[Path], least: int) -> DataError:
-    parts = list(parts)
-    images = sum(is_image(path) for folder in parts for path in files_in(folder))
-    if classes:
-        found = f"found 1 class ({classes[0]}); need {least}+"
-    elif images:
-        found = f"found {images} images but no class folder; need {least}+"
-    else:
-        found = "found no image"
-    hint = _layout(root)
-    inner = parts[0] / classes[0] if classes else root
-    if classes and len(_class_folders(inner)) > 1:
-        hint = f"Did you mean {inner}?"
-    return DataError(f"{root}: {found}.", field="data", hint=hint)
-
-
-def _unlearnt(
-    root: Path, part: str, extra: Sequence[str], classes: Sequence[str], held: Sequence[str]
-) -> DataError:
-    twins = {name.casefold(): name for name in classes}
-    twin = next((name for name in extra if name.casefold() in twins), None)
-    hint = f"Every class of {part} must be one that train has: rename or remove the others."
-    if twin is not None:
-        hint = f"{twin} and {twins[twin.casefold()]} differ only in case: rename one."
-    return DataError(
-        f"{root}: {part} has classes that train lacks: {_listed(extra)}.\n"
-        f"train: {_listed(classes)}\n{part}: {_listed(held)}",
-        field="data",
-        hint=hint,
-    )
-
-
-def _unclear(root: Path, names: Sequence[str]) -> DataError:
-    return DataError(
-        f"{root}: which of {_listed(names)} is train, val and test is not clear.",
-        field="data",
-        hint="Name them train, val and test, one of each, or give a folder that holds only these.",
-    )
-
-
-def _layout(root: Path) -> str:
-    return _LAYOUT.format(root.name or root)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f", … ({len(names)} in all)" if len(names) > 20 else ""
-    return ", ".join(names[:20]) + more
-
-
-def _named(paths: Sequence[Path]) -> str:
-    return ", ".join(path.name for path in paths[:3]) + (", …" if len(paths) > 3 else "")
-
-
-def _count(things: Sequence[object], noun: str) -> str:
-    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
+    names = ", ".join([*NAMES, "torchvision:NAME"])
+    hint = f"{guess}Looked in {beside.resolve()}; named data sets: {names}."
+    return UnknownName("folder, file or data set", str(data), NAMES, field="data", hint=hint)

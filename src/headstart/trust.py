@@ -1,0 +1,88 @@
+"""What a fit says of its own images once it has their features: the audit, and what copies hid.
+
+A test image that has a near copy in train or val is easier than a new one. Exact copies were left
+out before anything was trained (:func:`headstart.data.leaks.without_copies`); near ones are only
+found by looking, and then the result is given without them as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart.audit import Audit, audit
+from headstart.file_facts import header_facts
+from headstart.images import PARTS, Prepared
+from headstart.plan import Plan
+
+__all__ = ["audit_of", "without_copies"]
+
+Matrix = npt.NDArray[np.float64]
+
+
+def audit_of(plan: Plan, prepared: Prepared) -> Audit | None:
+    """Audit a run's images by the pre-trained network's features, where the run has them.
+
+    A strategy that solves no head never computes them for all images, and what a network says of
+    images it was trained on is no evidence against their labels.
+
+    Args:
+        plan: The run's plan.
+        prepared: Its images, with their features.
+
+    Returns:
+        The audit, with positions among ``prepared.images``; None where there are no features or
+        the user wanted none.
+    """
+    if not (plan.solves and plan.options.audit):
+        return None
+    rows = prepared.images.indices
+    split = prepared.split
+    sides = {index: part for part in PARTS for index in getattr(split, part)}
+    items = [replace(plan.checked.items[row], split=sides.get(row)) for row in rows.tolist()]
+    return audit(
+        items,
+        plan.task.classes,
+        prepared.features.rows.all(),
+        prepared.images.digests,
+        facts=[fact.at(rows) for fact in header_facts(plan.checked.facts)],
+        known=prepared.copies,
+        seed=plan.options.seed,
+    )
+
+
+def without_copies(
+    plan: Plan, prepared: Prepared, found: Audit | None, probabilities: Matrix
+) -> dict[str, Any] | None:
+    """Judge the test images that have no near copy in train or val.
+
+    Args:
+        plan: Its task judges.
+        prepared: The images.
+        found: What the audit found.
+        probabilities: (n_test, C) in the order of the split.
+
+    Returns:
+        ``{"left_out": how many, "test": METRICS}``; None where none, or all, would be left out.
+    """
+    out = _leaked(found, prepared)
+    if not out.any() or out.all():
+        return None
+    labels = prepared.images.labels[prepared.images.parts["test"]]
+    metrics = plan.task.evaluate(probabilities[~out], labels[~out]).metrics
+    return {
+        "left_out": int(out.sum()),
+        "test": {name: metric.to_dict() for name, metric in metrics.items()},
+    }
+
+
+def _leaked(found: Audit | None, prepared: Prepared) -> npt.NDArray[np.bool_]:
+    """Return which test images have a near copy in train or val, (n_test,)."""
+    parts = prepared.images.parts
+    seen = {int(position) for part in ("train", "val") for position in parts[part]}
+    near = () if found is None else found.near
+    copies = {one for group in near if seen.intersection(group) for one in group}
+    return np.array([int(position) in copies for position in parts["test"]], dtype=np.bool_)
