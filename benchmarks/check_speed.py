@@ -56,8 +56,8 @@ def measure(folder: Path, n: int) -> None:
     """Inspect the first ``n`` photos; print what it took as JSON."""
     from dataclasses import replace
 
-    from headstart.data.copies import exact_groups, near_groups
-    from headstart.data.look import look
+    from headstart.data.checks.copies import exact_groups, near_groups
+    from headstart.data.checks.look import look
     from headstart.data.sources import open_dataset
     from headstart.memory import FileMemory
 

@@ -95,7 +95,7 @@ def compare(n_images: int, repeats: int, epochs: int) -> None:
 def lay_out(root: Path, n_images: int) -> dict[str, int]:
     """Write the solar cells as train/val/test class folders; the same images for all."""
     from headstart.data.sources import open_dataset
-    from headstart.data.split import make_split
+    from headstart.data.splits.split import make_split
     from headstart.files import file_digest
 
     items = open_dataset("elpv").items

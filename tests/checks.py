@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from headstart.checking import CheckResult
-from headstart.data.check import Finding
+from headstart.data.checks.check import Finding
 from headstart.data.items import Dataset, Item
 from headstart.data.read import Failure
 from headstart.errors import DataError

@@ -8,6 +8,8 @@ from pathlib import Path
 # Before torch is imported. Small networks gain nothing from a second thread, and where the
 # processor is busy each operation would wait for it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Before anything imports huggingface_hub, which reads it once.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 
@@ -21,7 +23,6 @@ def shared_cache(tmp_path_factory):
     """The user's caches are never touched; tests that need an empty one set their own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("HF_HUB_OFFLINE", "1")
         # Keras writes its settings there when it is imported, which no module of tests does itself.
         patch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))
         yield

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from headstart.audit import audit, deep
 from headstart.cache import Cache
-from headstart.data.check import inspect
+from headstart.data.checks.check import inspect
 from headstart.data.items import Item
 from headstart.data.sources import open_dataset
 from headstart.errors import DataError

@@ -334,7 +334,7 @@ def test_d10_extreme_proportions_through_predict(tmp_path, tiny_run, command) ->
 CHECK = """
 import json, os, sys
 from pathlib import Path
-from headstart.data.check import check
+from headstart.data.checks.check import check
 from headstart.data.sources import open_dataset
 from headstart.memory import FileMemory
 

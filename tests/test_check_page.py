@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import headstart.check_page
 from checks import audit, result, suspect
 from headstart.check_page import MOST_PICTURES, render_check
-from headstart.data.check import Finding
+from headstart.data.checks.check import Finding
 from headstart.data.items import Item
 from headstart.data.read import Failure
 from headstart.errors import DataError

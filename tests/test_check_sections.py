@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from checks import audit, item, result, suspect
 from headstart.check_sections import sections
-from headstart.data.check import Finding
+from headstart.data.checks.check import Finding
 from headstart.data.read import Failure
 
 ITEMS = [item(f"{n}.jpg", "cat" if n % 2 else "dog", split="train") for n in range(40)]

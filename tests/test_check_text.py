@@ -6,7 +6,7 @@ import pytest
 
 from checks import audit, group, item, result
 from headstart.check_text import class_rows, lines, named, spoken
-from headstart.data.check import Finding
+from headstart.data.checks.check import Finding
 from headstart.data.read import Failure
 from headstart.errors import DataError
 from headstart.fixed_table import Table

@@ -8,7 +8,7 @@ import pytest
 
 import headstart
 from checks import audit, item, result, scene, write_scenes
-from headstart.data.check import Finding
+from headstart.data.checks.check import Finding
 from headstart.errors import DataError, UnknownName, UsageError
 from pictures import picture, write_photos
 

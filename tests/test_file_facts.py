@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from headstart.data.facts import columns
+from headstart.data.checks.facts import columns
 from headstart.file_facts import Fact, header_facts, light_facts, name_facts
 
 

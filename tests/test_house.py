@@ -47,7 +47,14 @@ TIERS = (
         *("comparing", "comparison", "comparison_page", "lineup", "scatter", "significance"),
         *("study", "study_text", "trust", "verdict"),
         *("curves", "markup", "panels", "png", "scales", "training_text"),
-        *("audit", "feature_neighbours", "file_facts", "label_errors", "near_copies", "out_of_fold"),
+        *(
+            "audit",
+            "feature_neighbours",
+            "file_facts",
+            "label_errors",
+            "near_copies",
+            "out_of_fold",
+        ),
         *("outliers", "overlap", "shortcuts"),
         *("check_page", "check_sections", "check_text", "checking", "fixed_table", "fixing"),
     ),
@@ -76,7 +83,7 @@ ACROSS = {
 }
 CONTRACTS = TESTS / "contracts"
 # Modules of plain data, with nothing in them to test.
-PLAIN = {"data.given_rows", "data.items", "data.reading"}
+PLAIN = {"data.objects.given_rows", "data.items", "data.reading"}
 
 
 def modules() -> dict[str, Path]:

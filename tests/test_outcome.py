@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from headstart.cache import Cache
-from headstart.data.check import Finding
+from headstart.data.checks.check import Finding
 from headstart.data.read import Failure
 from headstart.judging import agreement
 from headstart.options import Options

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from headstart.cache import Cache
-from headstart.data.check import check
+from headstart.data.checks.check import check
 from headstart.data.sources import open_dataset
 from headstart.errors import DataError, UnknownName, UsageError
 from headstart.files import digest

@@ -19,11 +19,11 @@ import numpy.typing as npt
 
 from headstart import label_errors, near_copies, outliers, overlap, shortcuts
 from headstart.cache import Cache
-from headstart.data import copies
-from headstart.data.check import Inspection
-from headstart.data.findings import Finding
+from headstart.data.checks import copies
+from headstart.data.checks.check import Inspection
+from headstart.data.checks.findings import Finding
 from headstart.data.items import Dataset, Item
-from headstart.data.leaks import same_files
+from headstart.data.splits.leaks import same_files
 from headstart.embedding import create_backbone
 from headstart.errors import DataError
 from headstart.feature_neighbours import nearest
@@ -116,7 +116,7 @@ def audit(
         known: Groups of copies, exact or near, that need no confirmation and have findings already.
         seed: Deals the folds.
         most_pairs: How many proposed pairs of near copies are confirmed by their pixels.
-        confirm: As :func:`headstart.data.copies.confirm`, which it is by default.
+        confirm: As :func:`headstart.data.checks.copies.confirm`, which it is by default.
     """
     neighbours = nearest(features, max(near_copies.NEIGHBOURS, outliers.NEIGHBOUR))
     known = [*same_files(digests), *known]

@@ -8,7 +8,7 @@
       undecodable.json         which images can't be decoded, and why
       stores/STORE/            STORE is the digest of the store's key; headstart.store has the rest
       archives/DIGEST/         what was in a zip file; headstart.data.unpacked has the rest
-      given/DIGEST/            what was given as Python objects; headstart.data.kept has the rest
+      given/DIGEST/            what was given as Python objects; headstart.data.objects.kept
       torchvision/             where torchvision downloads its data sets to
 
 The stores stay within a limit of bytes: the one that was used least recently goes first. What was

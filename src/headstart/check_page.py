@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from headstart import __version__
 from headstart.check_sections import Section, sections
 from headstart.check_text import class_rows, spoken
-from headstart.data.check import Finding
+from headstart.data.checks.check import Finding
 from headstart.data.items import Item
 from headstart.data.loader import in_threads
 from headstart.data.read import decode

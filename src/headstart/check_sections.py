@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headstart.check_text import spoken
-from headstart.data.check import Finding
+from headstart.data.checks.check import Finding
 from headstart.fixing import doubt
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from headstart.report import shortened, text_width
 
 if TYPE_CHECKING:
     from headstart.checking import CheckResult
-    from headstart.data.check import Finding
+    from headstart.data.checks.check import Finding
     from headstart.errors import DataError
     from headstart.fixed_table import Table
 

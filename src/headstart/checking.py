@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.cache import Cache
-from headstart.data.check import Finding, Inspection, inspect
-from headstart.data.in_memory import as_source
+from headstart.data.checks.check import Finding, Inspection, inspect
 from headstart.data.items import Dataset, Item
+from headstart.data.objects.in_memory import as_source
 from headstart.data.read import Failure
 from headstart.data.reading import Reading
 from headstart.data.sources import open_dataset
-from headstart.data.split import Split, make_split
+from headstart.data.splits.split import Split, make_split
 from headstart.errors import DataError
 from headstart.memory import FileMemory
 from headstart.options import Options

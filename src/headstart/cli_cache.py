@@ -27,7 +27,7 @@ def add_commands(app: typer.Typer) -> None:
 def cache_list(as_json: Json = False, debug: Debug = False) -> None:
     """Show what is remembered, and where."""
     from headstart.cache import Cache, size_limit
-    from headstart.data.kept import list_kept
+    from headstart.data.objects.kept import list_kept
     from headstart.data.unpacked import unpacked
 
     cache = Cache()
@@ -57,7 +57,7 @@ def cache_list(as_json: Json = False, debug: Debug = False) -> None:
 def cache_clear(as_json: Json = False, debug: Debug = False) -> None:
     """Forget everything that is remembered; it can all be computed again."""
     from headstart.cache import Cache
-    from headstart.data.kept import forget_kept
+    from headstart.data.objects.kept import forget_kept
     from headstart.data.unpacked import forget
 
     cache = Cache()

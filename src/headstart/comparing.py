@@ -14,9 +14,9 @@ from typing import Any
 from headstart import fitting
 from headstart.cache import Cache
 from headstart.comparison import Comparison, RunRow, read_comparison
-from headstart.data.check import check
-from headstart.data.in_memory import as_source
+from headstart.data.checks.check import check
 from headstart.data.items import Dataset
+from headstart.data.objects.in_memory import as_source
 from headstart.data.sources import open_dataset
 from headstart.errors import HeadstartError, ModelError
 from headstart.files import write_json, write_text

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from headstart.backbones import zoo
 from headstart.backbones.base import Backbone
 from headstart.cache import Cache
-from headstart.data.check import check, judge_failures
-from headstart.data.in_memory import as_source
+from headstart.data.checks.check import check, judge_failures
+from headstart.data.objects.in_memory import as_source
 from headstart.data.read import Failure
 from headstart.data.sources import open_dataset
 from headstart.files import write_bytes

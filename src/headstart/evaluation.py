@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from headstart.cache import Cache
-from headstart.data.check import check, judge_failures
-from headstart.data.in_memory import as_source
+from headstart.data.checks.check import check, judge_failures
 from headstart.data.items import Item
+from headstart.data.objects.in_memory import as_source
 from headstart.data.read import Failure
 from headstart.data.reading import Reading
 from headstart.data.sources import open_dataset

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from headstart.data.facts import Facts
+from headstart.data.checks.facts import Facts
 
 __all__ = ["Fact", "Seen", "header_facts", "light_facts", "name_facts"]
 

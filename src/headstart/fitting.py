@@ -11,10 +11,10 @@ from headstart.cache import Cache
 from headstart.checkpointing import as_begun
 from headstart.classifier import Classifier, load
 from headstart.clock import Clock
-from headstart.data.in_memory import as_source
-from headstart.data.replaced import find_replaced
+from headstart.data.checks.replaced import find_replaced
+from headstart.data.objects.in_memory import as_source
 from headstart.data.sources import absolute
-from headstart.data.split_file import write_split
+from headstart.data.splits.split_file import write_split
 from headstart.errors import GateMissed, ResourceError
 from headstart.images import prepare
 from headstart.judging import agreement, probabilities

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.cache import Cache
-from headstart.data.check import judge_failures
+from headstart.data.checks.check import judge_failures
 from headstart.data.items import Item
-from headstart.data.leaks import without_copies
 from headstart.data.read import Failure
-from headstart.data.split import Split
+from headstart.data.splits.leaks import without_copies
+from headstart.data.splits.split import Split
 from headstart.errors import DataError
 from headstart.log import Log
 from headstart.plan import Plan

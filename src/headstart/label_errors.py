@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headstart.data.findings import Finding
+from headstart.data.checks.findings import Finding
 
 __all__ = [
     "Suspect",

@@ -11,15 +11,15 @@ import torch
 from torch.utils.data import Dataset
 
 from headstart.cache import Cache
-from headstart.data.asked_split import asked_split
 from headstart.data.augment import Augment, augmented
-from headstart.data.check import check
-from headstart.data.in_memory import as_source
+from headstart.data.checks.check import check
 from headstart.data.items import Item
+from headstart.data.objects.in_memory import as_source
 from headstart.data.read import decode
 from headstart.data.reading import Reading
 from headstart.data.sources import open_dataset
-from headstart.data.split import Fractions, Split
+from headstart.data.splits.asked_split import asked_split
+from headstart.data.splits.split import Fractions, Split
 from headstart.data.transforms import least_side, resize
 from headstart.errors import UnknownName
 from headstart.inputspec import InputSpec

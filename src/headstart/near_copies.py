@@ -2,7 +2,7 @@
 
 A network's features see through a crop, an exposure or an encoder; but where all images are
 alike, the next image is as near as a copy is. So features only propose, and the pixels decide
-(:func:`headstart.data.copies.confirm`).
+(:func:`headstart.data.checks.copies.confirm`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from headstart.data.copies import grouped
-from headstart.data.findings import Finding
+from headstart.data.checks.copies import grouped
+from headstart.data.checks.findings import Finding
 from headstart.data.items import Item
 from headstart.feature_neighbours import Neighbours
 

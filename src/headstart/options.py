@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from headstart.backbones.earlier import find_earlier
 from headstart.data import choosing
-from headstart.data.fold import Fold
 from headstart.data.reading import Reading
+from headstart.data.splits.fold import Fold
 from headstart.errors import UsageError
 from headstart.inputspec import Resize
 

@@ -21,9 +21,9 @@ from headstart.backbones.timm_export import timm_config
 from headstart.card import model_card
 from headstart.classifier import Classifier
 from headstart.clock import Clock
-from headstart.data.check import Finding, judge_failures
+from headstart.data.checks.check import Finding, judge_failures
 from headstart.data.read import Failure, decode
-from headstart.data.split import Split
+from headstart.data.splits.split import Split
 from headstart.errors import BadImage
 from headstart.files import write_json, write_text
 from headstart.metrics import Evaluation

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from headstart.data.findings import Finding
+from headstart.data.checks.findings import Finding
 from headstart.feature_neighbours import Neighbours
 
 __all__ = ["NEIGHBOUR", "Outlier", "finding", "outliers"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headstart.data.findings import Finding
+from headstart.data.checks.findings import Finding
 from headstart.intervals import wilson
 
 __all__ = ["Overlap", "balanced_accuracy", "finding", "overlaps"]

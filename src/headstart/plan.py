@@ -10,12 +10,12 @@ from typing import Any
 from headstart.adjust import chosen_strategy, transform_name
 from headstart.backbones.base import Backbone
 from headstart.cache import Cache, size_limit
-from headstart.data.asked_split import asked_split
-from headstart.data.check import Checked, Finding, check
+from headstart.data.checks.check import Checked, Finding, check
 from headstart.data.items import Dataset
 from headstart.data.sources import open_dataset
-from headstart.data.split import Split
-from headstart.data.thinning import limit
+from headstart.data.splits.asked_split import asked_split
+from headstart.data.splits.split import Split
+from headstart.data.splits.thinning import limit
 from headstart.embedding import create_backbone
 from headstart.errors import DataError
 from headstart.files import digest

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from headstart.data.check import Finding
+from headstart.data.checks.check import Finding
 from headstart.strategy.phase import Phase, Solve
 from headstart.training.solve import TINY_VAL
 

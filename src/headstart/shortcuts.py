@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from headstart.data.findings import Finding
+from headstart.data.checks.findings import Finding
 from headstart.file_facts import Fact, Seen
 from headstart.overlap import balanced_accuracy
 

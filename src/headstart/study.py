@@ -13,7 +13,7 @@ import numpy as np
 from headstart.cache import Cache
 from headstart.comparing import compare
 from headstart.comparison import Comparison, Group
-from headstart.data.in_memory import as_source
+from headstart.data.objects.in_memory import as_source
 from headstart.data.reading import Reading
 from headstart.errors import ModelError, UnknownName
 from headstart.files import write_json, write_text

@@ -1,8 +1,8 @@
 """What a fit says of its own images once it has their features: the audit, and what copies hid.
 
 A test image that has a near copy in train or val is easier than a new one. Exact copies were left
-out before anything was trained (:func:`headstart.data.leaks.without_copies`); near ones are only
-found by looking, and then the result is given without them as well.
+out before anything was trained (:func:`headstart.data.splits.leaks.without_copies`); near ones are
+only found by looking, and then the result is given without them as well.
 """
 
 from __future__ import annotations

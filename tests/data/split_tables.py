@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from headstart.data.items import Item
-from headstart.data.split import Split
+from headstart.data.splits.split import Split
 from headstart.files import digest
 
 PARTS = ("train", "val", "test")

@@ -402,7 +402,7 @@ def test_any_file_name_can_be_read(tmp_path: Path, noise, encoded, name: str) ->
 
 def test_no_network_library_is_loaded() -> None:
     code = (
-        "import sys, headstart.data.loader, headstart.data.check, headstart.data.sources;"
+        "import sys, headstart.data.loader, headstart.data.checks.check, headstart.data.sources;"
         "print({'torch', 'timm', 'sklearn', 'matplotlib'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

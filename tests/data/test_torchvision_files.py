@@ -8,7 +8,7 @@ import pytest
 from torchvision_layouts import LAYOUTS
 
 from headstart.data import torchvision_files
-from headstart.data.elements import image_of
+from headstart.data.objects.elements import image_of
 from headstart.data.torchvision_files import torchvision_rows
 from headstart.errors import UsageError
 

@@ -20,13 +20,13 @@ from headstart.cache import Cache
 from headstart.data.choosing import choose, with_test
 from headstart.data.class_folders import PART_NAMES, class_folders, layout, read_class_folders
 from headstart.data.folders import files_below, files_in, is_image, subfolders
-from headstart.data.in_memory import as_source
 from headstart.data.items import Dataset
-from headstart.data.kept import root_of
-from headstart.data.metadata import find_metadata, read_metadata
 from headstart.data.named import NAMES, is_name, open_name
+from headstart.data.objects.in_memory import as_source
+from headstart.data.objects.kept import root_of
 from headstart.data.reading import Reading
-from headstart.data.tables import read_table
+from headstart.data.tabular.metadata import find_metadata, read_metadata
+from headstart.data.tabular.tables import read_table
 from headstart.data.unpacked import unpack
 from headstart.errors import DataError, UnknownName, UsageError
 from headstart.memory import FileMemory

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart.data.elements import class_names, image_of, label_of
-from headstart.data.given_rows import Given
+from headstart.data.objects.elements import class_names, image_of, label_of
+from headstart.data.objects.given_rows import Given
 
 __all__ = ["torchvision_rows"]
 

@@ -2,8 +2,8 @@
 
 Their official splits are kept. torchvision finds, reads and downloads them; where it knows their
 files these are used in place, and images that it unpacks into memory are written to the cache
-(:mod:`headstart.data.kept`). The CIFAR files are pickles: torchvision holds them to their MD5
-before it reads them.
+(:mod:`headstart.data.objects.kept`). The CIFAR files are pickles: torchvision holds them to their
+MD5 before it reads them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from headstart.cache import Cache
-from headstart.data.given_rows import Given, GivenRows
 from headstart.data.items import Dataset
-from headstart.data.kept import keep, root_of
+from headstart.data.objects.given_rows import Given, GivenRows
+from headstart.data.objects.kept import keep, root_of
 from headstart.data.reading import Reading
-from headstart.data.tables import read_table
+from headstart.data.tabular.tables import read_table
 from headstart.data.torchvision_files import torchvision_rows
 from headstart.data.torchvision_names import SETS
 from headstart.errors import DataError, MissingExtra, MissingWeights, ResourceError, UnknownName

@@ -1,0 +1,1 @@
+"""What image files say of themselves: facts, copies, findings; no network is asked."""

@@ -1,0 +1,1 @@
+"""Tables of images: CSV, TSV, JSONL, Parquet and Hugging Face's metadata files."""

@@ -1,0 +1,129 @@
+"""Which column of a table is which: by name, by what the user said, or by a well-known synonym."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from headstart.data.read import SUFFIXES
+from headstart.data.reading import COLUMNS
+from headstart.data.tabular.rows import shown
+from headstart.errors import DataError, UnknownName
+
+__all__ = ["SYNONYMS", "choose_columns", "known_names"]
+
+SYNONYMS: Mapping[str, tuple[str, ...]] = {
+    "path": (
+        *("file_name", "filename", "file", "file_path", "filepath"),
+        *("image", "image_path", "image_file", "image_name"),
+    ),
+    "label": ("class", "class_name", "category", "target"),
+}
+_LISTED = 20
+
+
+def known_names(given: Mapping[str, str]) -> list[str]:
+    """Return all names by which a column may be recognised.
+
+    Raises:
+        UnknownName: ``given`` says what something is called that is not among
+            :data:`~headstart.data.reading.COLUMNS`.
+    """
+    for role in given:
+        if role not in COLUMNS:
+            raise UnknownName("column of a table", role, COLUMNS, field="column")
+    synonyms = (name for names in SYNONYMS.values() for name in names)
+    return [*given.values(), *COLUMNS, *synonyms]
+
+
+def choose_columns(
+    table: Path, names: Sequence[str], given: Mapping[str, str], *, needed: Sequence[str]
+) -> tuple[dict[str, int], list[str]]:
+    """Find the columns of a table.
+
+    A name is matched exactly, else without regard to case. Synonyms are taken for path and label
+    only, where just one of them is there.
+
+    Args:
+        table: The table's file, for messages.
+        names: The names of its columns.
+        given: The table's own names for some of them, as ``{"label": "species"}``.
+        needed: Those that can't be done without.
+
+    Returns:
+        The position of each column that is there, and what was understood, one sentence each.
+
+    Raises:
+        UnknownName: The table lacks a column that ``given`` names.
+        DataError: A needed column is missing, or several columns have its name.
+    """
+    chosen: dict[str, int] = {}
+    notes, missing = [], []
+    for role in COLUMNS:
+        wanted = given.get(role)
+        position = _position(table, names, wanted or role)
+        if wanted is not None and position is None:
+            raise UnknownName(f"column in {table}", wanted, set(names), field="column")
+        if position is None and (position := _synonym(table, names, role)) is not None:
+            notes.append(f"The column {shown(names[position])} is taken as the {role}.")
+        if position is not None:
+            chosen[role] = position
+        elif role in needed:
+            missing.append(role)
+    if missing:
+        raise _missing(table, names, missing)
+    return chosen, notes
+
+
+def _position(table: Path, names: Sequence[str], wanted: str) -> int | None:
+    for key in (str, _folded):
+        found = [position for position, name in enumerate(names) if key(name) == key(wanted)]
+        if len(found) > 1:
+            raise DataError(
+                f"{table} has {len(found)} columns named {shown(wanted)}.",
+                field="column",
+                hint="Rename all but one.",
+            )
+        if found:
+            return found[0]
+    return None
+
+
+def _folded(name: str) -> str:
+    return name.strip().casefold()
+
+
+def _synonym(table: Path, names: Sequence[str], role: str) -> int | None:
+    folded = {_folded(name): name for name in names}
+    found = [folded[synonym] for synonym in SYNONYMS.get(role, ()) if synonym in folded]
+    if len(found) > 1:
+        raise DataError(
+            f"{table} has no column {role}, and several that could be it: "
+            f"{', '.join(map(shown, found))}.",
+            field="column",
+            hint=f"Say which it is: --column {role}={found[0]}",
+        )
+    return _position(table, names, found[0]) if found else None
+
+
+def _missing(table: Path, names: Sequence[str], roles: Sequence[str]) -> DataError:
+    there = ", ".join(map(shown, names[:_LISTED])) + (", …" if len(names) > _LISTED else "")
+    flags = " ".join(f"--column {role}={_guess(names, role)}" for role in roles)
+    hint = f"Say what they are called: {flags}"
+    if any(Path(name).suffix.lower() in SUFFIXES for name in names):
+        hint = f"The first row must hold the names of the columns, such as {','.join(COLUMNS[:2])}."
+    return DataError(
+        f"{table} has no column {' and no column '.join(roles)}. Its columns: {there}.",
+        field="column",
+        hint=hint,
+    )
+
+
+def _guess(names: Sequence[str], role: str) -> str:
+    """Return the name that is most like those that would have been taken."""
+    for known in (role, *SYNONYMS.get(role, ())):
+        inside = [name for name in names if known in _folded(name)]
+        if close := inside or difflib.get_close_matches(known, names, n=1, cutoff=0.7):
+            return close[0]
+    return "NAME"
