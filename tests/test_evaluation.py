@@ -113,7 +113,7 @@ def test_a_class_it_does_not_know_is_refused_with_both_lists(classifier, data):
         classifier.evaluate(data)
     assert "does not know: lynx, wolf." in caught.value.message
     assert "It knows: cat, dog, owl." in caught.value.message
-    assert "Leave these folders out" in caught.value.hint
+    assert "Leave these out with --classes" in caught.value.hint
 
 
 def test_a_name_that_differs_only_in_case_gets_a_hint(classifier, data):

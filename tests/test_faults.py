@@ -237,11 +237,16 @@ def test_d7_each_mode_has_one_rule_the_same_in_fit_and_predict(command, data, ti
         item, *_, cat, _dog = line.split(",")
         written[item] = float(cat)
     predicted = command("predict", out, data, "--json").document["predictions"]
-    assert len(predicted) == len(written) == 51
-    for item in predicted:
-        name = Path(item["path"]).relative_to(data).as_posix()
-        assert item["probabilities"]["cat"] == pytest.approx(written[name], abs=1e-5), name
-    assert written["cat/clear.png"] == written["cat/white.png"]  # seen through, on white
+    shares = {
+        Path(item["path"]).relative_to(data).as_posix(): item["probabilities"]["cat"]
+        for item in predicted
+    }
+    assert len(shares) == 51
+    # Seen through, on white: to the network they are one image, of which train has none if test has.
+    assert shares["cat/clear.png"] == shares["cat/white.png"]
+    assert shares.keys() - written.keys() <= {"cat/clear.png", "cat/white.png"}
+    for name, share in written.items():
+        assert shares[name] == pytest.approx(share, abs=1e-5), name
     found = embedded(command, data, tiny, tmp_path / "f.npz")
     assert np.array_equal(found["cat/clear.png"], found["cat/white.png"])
 

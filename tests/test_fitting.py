@@ -209,10 +209,10 @@ def test_events_tell_the_story_in_order(photos, small, tmp_path, cache):
     story = [event["event"] for event in events if event["event"] != "progress"]
     assert story == [
         *("stage", "plan", "stage", "features", "stage"),
-        *("phase-start", "phase", "stage", "done"),
+        *("phase-start", "phase", "stage", "stage", "done"),
     ]
     stages = [event["stage"] for event in events if event["event"] == "stage"]
-    assert stages == ["read", "features", "train", "evaluate"]
+    assert stages == ["read", "features", "train", "evaluate", "audit"]
     for stage in ("read", "features"):
         steps = [e for e in events if e["event"] == "progress" and e["stage"] == stage]
         done = [step["done"] for step in steps]
@@ -325,7 +325,7 @@ def test_a_fit_that_trains_tells_its_story_and_writes_its_report(tune):
         *("phase-start", "phase"),
         *("phase-start", "epoch", "views", "epoch", "checkpoint"),
         *("views", "epoch", "checkpoint", "phase"),
-        *("stage", "done"),
+        *("stage", "stage", "done"),
     ]
     solved, trained = fitted.report.training
     assert (solved["kind"], trained["kind"]) == ("solve", "train")

@@ -160,6 +160,15 @@ class Plan:
         """Whether any phase solves its head, so that all features are needed."""
         return any(isinstance(phase.fit, Solve) for phase in self.strategy.phases)
 
+    @property
+    def audits(self) -> bool:
+        """Whether the images are checked by their features, once these are there.
+
+        A strategy that solves no head never computes them for all images; and what a network says
+        of images it was trained on is no evidence against their labels.
+        """
+        return self.solves and self.options.audit
+
     def lines(self) -> list[str]:
         """Return the plan as lines for people."""
         return plan_lines(self)

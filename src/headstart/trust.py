@@ -23,22 +23,16 @@ __all__ = ["audit_of", "without_copies"]
 Matrix = npt.NDArray[np.float64]
 
 
-def audit_of(plan: Plan, prepared: Prepared) -> Audit | None:
-    """Audit a run's images by the pre-trained network's features, where the run has them.
-
-    A strategy that solves no head never computes them for all images, and what a network says of
-    images it was trained on is no evidence against their labels.
+def audit_of(plan: Plan, prepared: Prepared) -> Audit:
+    """Audit a run's images by the pre-trained network's features.
 
     Args:
-        plan: The run's plan.
-        prepared: Its images, with their features.
+        plan: The run's plan; it ``audits``.
+        prepared: Its images, with the features of all.
 
     Returns:
-        The audit, with positions among ``prepared.images``; None where there are no features or
-        the user wanted none.
+        The audit, with positions among ``prepared.images``.
     """
-    if not (plan.solves and plan.options.audit):
-        return None
     rows = prepared.images.indices
     split = prepared.split
     sides = {index: part for part in PARTS for index in getattr(split, part)}

@@ -21,7 +21,7 @@ from headstart.memory import FileMemory
 from scenes import encoded, near_copies, scene
 
 Edges = frozenset[frozenset[int]]
-PETS = Path(__file__).resolve().parents[3] / "shared/datasets/oxford_pets_3breeds/images"
+PETS = Path(__file__).resolve().parents[4] / "shared/datasets/oxford_pets_3breeds/images"
 graphs = st.integers(2, 12).flatmap(
     lambda n: st.sets(
         st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)).filter(lambda p: p[0] < p[1])

@@ -18,7 +18,7 @@ from headstart.data.tabular.tables import read_table
 from headstart.errors import DataError, HeadstartError, UsageError
 from headstart.memory import FileMemory
 
-PETS = Path(__file__).resolve().parents[3] / "shared" / "datasets" / "oxford_pets_3breeds"
+PETS = Path(__file__).resolve().parents[4] / "shared" / "datasets" / "oxford_pets_3breeds"
 FILES = {"cats/1.png": 1, "cats/2.png": 2, "dogs/3.png": 3, "dogs/4.png": 4}
 ROWS = "cats/1.png,cat\ncats/2.png,cat\ndogs/3.png,dog\ndogs/4.png,dog\n"
 

@@ -30,6 +30,7 @@ _SMALLEST_SIDE = 16
 # Of the picture's own side, so that each is smoothed, the one at full size too. At 2/3 fur that was
 # shrunk with a sharp filter was up to 1.6 from its original; at 1/2 watermarks were lost.
 _SHARE = 0.55
+_SMALL_SHARE, _SMALL_SIDE = 2 / 3, 48  # small pictures have no detail to give away
 _COARSE = 16  # side at which the eight symmetries are told apart
 _WINDOWS = {3: 14.0, 5: 6.5, 9: 3.2, 17: 1.8}  # side of the window: grey levels borne, of 255
 _ALIKE = 0.8  # correlation at the coarse side below which no crop is looked for
@@ -58,7 +59,9 @@ class Thumbnail:
 
 def thumbnail(picture: Image.Image) -> Thumbnail:
     """Squash an upright picture to a grey square, no larger than its shorter side."""
-    side = max(_SMALLEST_SIDE, min(round(min(picture.size) * _SHARE), LARGEST_SIDE))
+    own = min(picture.size)
+    side = max(round(_SHARE * own), min(round(_SMALL_SHARE * own), _SMALL_SIDE))
+    side = max(_SMALLEST_SIDE, min(side, LARGEST_SIDE))
     grey = picture.convert("L").resize((side, side), Image.Resampling.BILINEAR)
     return Thumbnail(np.asarray(grey, np.float32))
 
