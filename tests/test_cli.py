@@ -146,6 +146,7 @@ def test_a_stop_is_told_as_json_too(command, photos, tiny, monkeypatch):
     assert result.document["error"]["id"] == "interrupted"
 
 
+@pytest.mark.slow
 def test_signals_keep_what_was_computed_and_a_later_fit_goes_on(
     tmp_path, own_cache, command, monkeypatch
 ):
@@ -214,6 +215,7 @@ def test_a_fit_of_its_own_process_writes_nowhere_but_to_its_folders(photos, tiny
     assert tree(photos) == before
 
 
+@pytest.mark.slow
 def test_a_bar_moves_on_a_terminal_and_is_gone_in_the_end(photos, tiny, tmp_path):
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))

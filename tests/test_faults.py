@@ -242,7 +242,7 @@ def test_d7_each_mode_has_one_rule_the_same_in_fit_and_predict(command, data, ti
         for item in predicted
     }
     assert len(shares) == 51
-    # Seen through, on white: to the network they are one image, of which train has none if test has.
+    # Seen through, on white: to the network they are one image, which only test has if test has it.
     assert shares["cat/clear.png"] == shares["cat/white.png"]
     assert shares.keys() - written.keys() <= {"cat/clear.png", "cat/white.png"}
     for name, share in written.items():

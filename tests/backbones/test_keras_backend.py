@@ -41,6 +41,7 @@ except UsageError as error:
 """
 
 
+@pytest.mark.slow
 def test_another_backend_in_the_users_keras_json_is_no_obstacle(tmp_path):
     (tmp_path / "keras.json").write_text('{"backend": "jax"}')
     assert fresh(LOAD, tmp_path) == "torch"
@@ -54,6 +55,7 @@ def test_another_backend_in_the_environment_is_an_error_before_keras_is_imported
     assert said.endswith("False")
 
 
+@pytest.mark.slow
 def test_torch_in_the_environment_is_the_users_choice_and_stays(tmp_path):
     said = fresh(
         LOAD + "import os; print(os.environ['KERAS_BACKEND'])", tmp_path, KERAS_BACKEND="torch"

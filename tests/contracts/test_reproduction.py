@@ -56,6 +56,7 @@ def first(data, tmp_path_factory) -> Path:
     return command(data, folder / "run", folder / "cache")
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_same_weights_from_cold_caches(first, data, tmp_path):
     second = command(data, tmp_path / "second", tmp_path / "cache")
 
