@@ -205,10 +205,14 @@ def summary(report: Report) -> list[str]:
         lines.append(outcome)
     lines += stops(report)
     lines += _told(report.findings)
+    stages = (
+        f"{name.removesuffix('_s')} {seconds:.1f}"
+        for name, seconds in report.timings.items()
+        if name != "total_s"
+    )
     lines.append(
         f"judged once on {test.n:,} test images; {report.timings['total_s']:.1f} s in all: "
-        f"read {report.timings['read_s']:.1f}, features {report.timings['features_s']:.1f}, "
-        f"train {report.timings['train_s']:.1f}, evaluate {report.timings['evaluate_s']:.1f}"
+        f"{', '.join(stages)}"
     )
     return lines
 
