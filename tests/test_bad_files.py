@@ -166,7 +166,7 @@ def read_header_of(content: bytes):
         return read_header(Path(file.name))
 
 
-@pytest.fixture(scope="module", params=[300, pytest.param(N_MUTANTS // 2, marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=[300, pytest.param(N_MUTANTS, marks=pytest.mark.slow)])
 def mutants(request, tmp_path_factory) -> list[Path]:
     """A folder of damaged files; returns their paths in the order of the folder."""
     folder = tmp_path_factory.mktemp("mutants")
@@ -186,7 +186,7 @@ def test_d3_damaged_files_through_predict(mutants, tiny_run, capfd) -> None:
     assert 0.2 < len(found) / len(mutants) < 0.6
 
     command = start("predict", tiny_run, mutants[0].parent, "--json")
-    out, err = command.communicate(timeout=300)
+    out, err = command.communicate(timeout=900)
     assert (command.returncode, err) == (0, "")
     document = json.loads(out)
     assert [answer["path"] for answer in document["predictions"]] == [one.path for one in found]
@@ -201,7 +201,7 @@ def test_d3_damaged_files_through_check(mutants, tmp_path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / path.name).hardlink_to(path)
     process = start("check", tmp_path / "data", "--max-bad", "100%", "--json")
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=900)
     assert (process.returncode, err) == (0, "")
     document = json.loads(out)
     refused = {Path(item["path"]).name for item in document["failed"]}
@@ -458,7 +458,7 @@ def test_d13_a_name_that_is_not_utf_8_can_be_told_on_stderr(tmp_path, tiny) -> N
     (data / "cat" / NAMES[-1]).write_bytes(b"")
     options = ["--out", tmp_path / "run", *tiny, "--max-bad", "5%", "--json"]
     command = start("fit", data, *options, errors="surrogateescape")
-    out, err = command.communicate(timeout=300)
+    out, err = command.communicate(timeout=900)
     assert command.returncode == 0, err
     assert json.loads(out)["failed"] == [{"name": f"cat/{NAMES[-1]}", "reason": "empty file"}]
     assert "1 of 25 images can't be read" in err

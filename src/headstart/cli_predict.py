@@ -114,6 +114,7 @@ def evaluate(
     with console.Progress() as progress:
         bar = progress.bar("features")
         scores = classifier.evaluate(data, reading=reading, max_bad=share, progress=bar)
+    console.talk(*(f"note: {note}" for note in scores.notes))
     if as_json:
         console.put_json(scores.to_dict())
         return
@@ -166,6 +167,7 @@ def embed(
     with console.Progress() as progress:
         embedding = embed_images(data, options, progress=progress.bar("features"))
     embedding.write(out)
+    console.talk(*(f"note: {note}" for note in embedding.notes))
     if as_json:
         console.put_json({"out": str(out), **embedding.to_dict()})
     else:

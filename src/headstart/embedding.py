@@ -38,12 +38,14 @@ class Embedding:
         names: Path of each, relative to the data.
         labels: Class of each; "" where the data has none.
         failed: The images that could not be read.
+        notes: What was understood or left out when the data was listed.
     """
 
     features: npt.NDArray[np.float32]
     names: tuple[str, ...]
     labels: tuple[str, ...]
     failed: tuple[Failure, ...]
+    notes: tuple[str, ...] = ()
 
     def write(self, path: Path) -> None:
         """Write a .npz file with ``features``, ``paths`` and ``labels``, atomically."""
@@ -134,4 +136,5 @@ def embed(
         names=tuple(item.name for item in kept),
         labels=tuple(item.label for item in kept),
         failed=failed,
+        notes=dataset.notes,
     )

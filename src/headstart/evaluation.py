@@ -36,11 +36,13 @@ class Scores:
         split: ``test`` where the data has a test part, else ``all``.
         evaluation: Metrics with intervals, confusion and scores by class; n counts what was read.
         failed: Images that could not be read, and are not in any number.
+        notes: What was understood or left out when the data was listed.
     """
 
     split: Literal["test", "all"]
     evaluation: Evaluation
     failed: tuple[Failure, ...]
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document that ``headstart evaluate --json`` prints."""
@@ -84,7 +86,7 @@ def evaluate(
     labels = [checked.items[index].label for index in features.positions]
     probabilities = classifier.averaged([view.rows.all() for view in views])
     task = classifier.task
-    return Scores(split, task.evaluate(probabilities, task.encode(labels)), failed)
+    return Scores(split, task.evaluate(probabilities, task.encode(labels)), failed, dataset.notes)
 
 
 def _known(classifier: Classifier, items: Sequence[Item], data: str | Path) -> None:

@@ -243,9 +243,9 @@ class Walk:
         options = self.options.to_dict()
         if isinstance(self.options.strategy, str) and self.options.strategy.endswith(".toml"):
             options["strategy"] = Strategy.from_toml(Path(self.options.strategy)).to_dict()
-        for name in ("weights", "root"):
-            if (path := getattr(self.options, name)) is not None:
-                options[name] = str(path.absolute())
+        for name in ("weights", "root", "split"):
+            if isinstance(path := getattr(self.options, name), Path):
+                options[name] = str(path.expanduser().absolute())
         options["test"] = self.options.test and absolute(self.options.test)
         return {"data": absolute(self.data), "options": options, "command": self.command}
 
