@@ -98,7 +98,7 @@ def test_an_exception_nobody_meant_is_exit_1_and_calls_itself_a_bug(
     def broken(*_, **__):
         raise ZeroDivisionError("float division by zero")
 
-    monkeypatch.setattr("headstart.plan.asked_split", broken)
+    monkeypatch.setattr("headstart.division.asked_split", broken)
     message = command("fit", photos, *tiny).refusal(1)
     assert message.startswith("bug: This is a bug in headstart: ZeroDivisionError: float division")
     assert "--debug" in message

@@ -213,3 +213,25 @@ def test_all_runs_read_the_images_alike(fake, photos, tmp_path):
         compare(photos, classes=("cat", "owl"), **ask)
     with pytest.raises(UnknownName, match="no class named 'cow'"):
         compare(photos, classes=("cow", "owl"), **(ask | {"out": tmp_path / "d"}))
+
+
+def test_another_split_is_another_comparison(fake, photos, tmp_path):
+    """The images and their labels are the same; who is tested is not."""
+    out, table = tmp_path / "c", tmp_path / "parts.csv"
+    ask = {"strategies": ["fine-tune"], "seeds": 1, "split": table}
+    names = [f"{name}/{n}.jpg" for name in ("cat", "dog", "owl") for n in range(24)]
+    for share in (3, 4):
+        lines = [f"{name},{'train' if i % share else 'test'}" for i, name in enumerate(names)]
+        table.write_text("\n".join(["name,split", *lines]))
+        if share == 3:
+            compare(photos, out=out, **ask)
+            compare(photos, out=out, **ask)
+    with pytest.raises(ModelError, match="split"):
+        compare(photos, out=out, **ask)
+    assert len(fake.calls) == 1
+
+
+def test_runs_are_audited_where_that_is_asked_for(fake, photos, tmp_path):
+    for number, options in enumerate(({}, {"audit": True}, {"audit": False})):
+        compare(photos, out=tmp_path / str(number), strategies=["fine-tune"], seeds=1, **options)
+    assert [call["audit"] for call in fake.calls] == [False, True, False]

@@ -139,6 +139,29 @@ def test_what_is_the_same_to_the_network_stays_in_the_most_held_out_part(made, p
     assert found.split.digest == plan.split.digest
 
 
+def test_what_is_the_same_to_the_network_joins_one_part_of_our_own_split(made, tmp_path):
+    root = write_photos(tmp_path / "photos", each=20)
+    for number in range(6):
+        with Image.open(root / f"dog/{number}.jpg") as image:
+            image.save(root / f"dog/again{number}.png")
+    (root / "owl").mkdir()  # a class of one picture, in two files
+    write_photos(tmp_path / "one", classes=("owl",), each=1)
+    with Image.open(tmp_path / "one/owl/0.jpg") as image:
+        image.save(root / "owl/0.png")
+        image.save(root / "owl/0.bmp")
+    plan, found, _ = made(root, head="linear", resize="squash")
+    assert len(found.copies) == 7
+    parts = (found.split.train, found.split.val, found.split.test)
+    side = {index: part for part, indices in enumerate(parts) for index in indices}
+    assert len(side) == len(plan.checked.items) == 48
+    name = {item.name: index for index, item in enumerate(plan.checked.items)}
+    for number in range(6):
+        assert side[name[f"dog/{number}.jpg"]] == side[name[f"dog/again{number}.png"]]
+    assert side[name["owl/0.png"]] == side[name["owl/0.bmp"]] == 0
+    assert found.split.digest == plan.split.digest
+    assert found.split.removed == ()
+
+
 def test_equal_rows_are_found_across_what_is_read_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(images_module, "_AT_ONCE", 3)
     values = np.random.default_rng(1).normal(size=(11, 4)).astype(np.float32)

@@ -12,6 +12,7 @@ import pytest
 from headstart.cache import Cache
 from headstart.data.checks.check import check
 from headstart.data.sources import open_dataset
+from headstart.data.splits.split_file import write_split
 from headstart.errors import DataError, UnknownName, UsageError
 from headstart.files import digest
 from headstart.memory import FileMemory
@@ -202,7 +203,16 @@ def test_a_head_is_solved_again_on_val_where_the_training_images_are_not_limited
     assert plan(photos).spec["refit"]
     for options in ({"refit": False}, {"limit": 20}, {"limit_per_class": 5}):
         assert not plan(photos, **options).spec["refit"]
+    assert plan(photos, limit=1000).spec["refit"]  # which limits nothing
     assert "refit" not in plan(photos, strategy="last-blocks:1").spec
+
+
+def test_a_limited_split_that_is_given_again_is_limited_too(plan, photos, tmp_path):
+    thin = plan(photos, limit=20)
+    write_split(thin.split, thin.checked.items, thin.checked.digests, tmp_path / "split.csv")
+    again = plan(photos, split=tmp_path / "split.csv")
+    assert again.split.digest == thin.split.digest
+    assert not again.spec["refit"]
 
 
 # How images are read

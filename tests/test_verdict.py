@@ -146,3 +146,23 @@ def test_predictions_that_can_t_be_read_are_refused(tmp_path):
     (tmp_path / "predictions.csv").write_text("item,label\n1.jpg,a\n")
     with pytest.raises(ModelError, match="no column 'split'"):
         read_answers(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["item", "split", "label", "predicted"])
+def test_a_class_may_be_called_as_a_column_is(tmp_path, name):
+    rows = [
+        ["item", "split", "label", "predicted", name, "other"],
+        ["a.jpg", "test", name, name, "0.9", "0.1"],
+        ["b.jpg", "test", name, "other", "0.2", "0.8"],
+        ["c.jpg", "val", name, "other", "0.2", "0.8"],
+    ]
+    (tmp_path / "predictions.csv").write_text("\n".join(map(",".join, rows)))
+    answers = read_answers(tmp_path)
+    assert answers.items == ("a.jpg", "b.jpg")
+    assert answers.right.tolist() == [True, False]
+
+
+def test_an_empty_table_of_predictions_is_told(tmp_path):
+    (tmp_path / "predictions.csv").touch()
+    with pytest.raises(ModelError, match="is empty"):
+        read_answers(tmp_path)

@@ -18,6 +18,7 @@ from headstart.data.checks.check import check
 from headstart.data.items import Dataset
 from headstart.data.objects.in_memory import as_source
 from headstart.data.sources import open_dataset
+from headstart.division import planned_split
 from headstart.errors import HeadstartError, ModelError
 from headstart.files import write_json, write_text
 from headstart.lineup import Entry, Lineup, make_lineup, safe_name
@@ -92,7 +93,9 @@ def compare(
         if done is not None:
             return done
         folder.write_spec(spec, environment())
-        field = _Field(source, folder.folder, lineup, listener or _nobody, cache)
+        # The images are the same in all runs; ``headstart check --deep`` looks at them once.
+        audit = bool(options.get("audit", False))
+        field = _Field(source, folder.folder, lineup, listener or _nobody, cache, audit)
         rows, found, reports = field.run_all()
         comparison = judge(
             rows,
@@ -117,7 +120,9 @@ class _Field:
         lineup: Lineup,
         listener: Listener,
         cache: Cache,
+        audit: bool,
     ) -> None:
+        self.audit = audit
         self.data = data
         self.folder = folder
         self.lineup = lineup
@@ -159,8 +164,7 @@ class _Field:
             listener=self.listener,
             cache=self.cache,
             command=f"headstart.fit({', '.join([repr(str(self.data)), repr(str(out)), *words])})",
-            # The images are the same in all runs; ``headstart check --deep`` says it once.
-            **{"audit": False, **entry.given},
+            **{**entry.given, "audit": self.audit},
         ).report
 
 
@@ -200,11 +204,12 @@ def _nobody(event: Event) -> None:
 
 def _spec(dataset: Dataset, lineup: Lineup, cache: Cache) -> dict[str, Any]:
     """Return what makes this comparison this comparison, as plain JSON."""
-    max_bad = lineup.entries[0].options.max_bad
-    checked = check(dataset, FileMemory(cache.files), max_bad=max_bad, progress=None)
+    options = lineup.entries[0].options
+    checked = check(dataset, FileMemory(cache.files), max_bad=options.max_bad, progress=None)
     spec = {
         "comparison": 1,
         "data": data_spec(dataset, checked),
+        "split": planned_split(checked, options).digest,
         **lineup.to_dict(),
     }
     return dict(json.loads(json.dumps(spec)))  # as it will be read again: tuples are lists

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from headstart.cache import Cache
 from headstart.data.checks.check import judge_failures
 from headstart.data.items import Item
 from headstart.data.read import Failure
-from headstart.data.splits.leaks import without_copies
+from headstart.data.splits.leaks import gathered, without_copies
 from headstart.data.splits.split import Split
 from headstart.errors import DataError
 from headstart.log import Log
@@ -86,8 +87,8 @@ class Prepared:
     Attributes:
         images: Those that could be read.
         features: Theirs, a row an image; of the first few where no phase solves a head.
-        split: The plan's split without those that could not be read, and without copies of images
-            in a more held-out part.
+        split: The plan's split without those that could not be read, and with copies on one side:
+            left out of the less held-out part of a given split, moved in one of our own.
         copies: Positions of images that are the same to the network, a tuple for each image.
         failed: The images that could not be read, those that the check found among them.
         computed: How many images were decoded, others being remembered.
@@ -139,7 +140,9 @@ def prepare(plan: Plan, cache: Cache, log: Log) -> Prepared:
     split = plan.split.without({order[failure.index] for failure in failures})
     indices = np.array([order[row] for row in positions], dtype=np.int64)
     copies = same_rows(features.rows if plan.solves or pixels is None else pixels)
-    split = without_copies(split, [indices[list(group)].tolist() for group in copies], items)
+    groups = [indices[list(group)].tolist() for group in copies]
+    given = isinstance(plan.options.split, Path) or any(item.split for item in items)
+    split = (without_copies if given else gathered)(split, groups, items)
     images = Images.of(plan, split, indices, pixels)
     _require_classes(plan, images)
     return Prepared(

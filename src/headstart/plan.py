@@ -13,11 +13,9 @@ from headstart.cache import Cache, size_limit
 from headstart.data.checks.check import Checked, Finding, check
 from headstart.data.items import Dataset
 from headstart.data.sources import open_dataset
-from headstart.data.splits.asked_split import asked_split
 from headstart.data.splits.split import Split
-from headstart.data.splits.thinning import limit
+from headstart.division import learnable_classes, planned_split
 from headstart.embedding import create_backbone
-from headstart.errors import DataError
 from headstart.files import digest
 from headstart.memory import FileMemory
 from headstart.options import Options
@@ -104,9 +102,7 @@ class Plan:
 
         Not where the training images are limited: val's would be more than were allowed.
         """
-        options = self.options
-        limited = options.limit is not None or options.limit_per_class is not None
-        return options.refit and not limited
+        return self.options.refit and not self.split.limited
 
     def counts(self) -> dict[str, int]:
         """Return the sizes of the split's parts, as report.json names them."""
@@ -209,8 +205,8 @@ def make_plan(
     dataset = open_dataset(data, options.reading, cache=cache)
     memory = FileMemory(cache.files)
     checked = check(dataset, memory, max_bad=options.max_bad, progress=progress)
-    split = _split(checked, options)
-    classes = _classes(dataset, checked, split)
+    split = planned_split(checked, options)
+    classes = learnable_classes(dataset, checked, split, options)
     backbone, asked = _network(options)
     task = SingleLabel(classes)
     sized = size_up(
@@ -248,40 +244,3 @@ def _network(options: Options) -> tuple[Backbone, Strategy]:
         options = replace(options, backbone=first.backbone)
     backbone = create_backbone(options, random=seed)
     return backbone, chosen_strategy(options, stages=len(backbone.stages))
-
-
-def _split(checked: Checked, options: Options) -> Split:
-    """Split the images, then thin the training part as asked."""
-    items = checked.items
-    seed = options.seed if options.split_seed is None else options.split_seed
-    split = asked_split(items, checked.digests, split=options.split, fold=options.fold, seed=seed)
-    if options.limit is not None or options.limit_per_class is not None:
-        split = limit(
-            split,
-            [item.label for item in items],
-            checked.digests,
-            seed=seed,
-            n=options.limit,
-            per_class=options.limit_per_class,
-            groups=[item.group for item in items],
-        )
-    if not split.test:
-        raise DataError(
-            "There are too few images to hold any out for a test.",
-            field="split",
-            hint="Give at least one class 2 different images, or a test folder beside train.",
-        )
-    return split
-
-
-def _classes(dataset: Dataset, checked: Checked, split: Split) -> tuple[str, ...]:
-    """Return the classes, each of which must have a training image."""
-    train = {checked.items[index].label for index in split.train}
-    without = [name for name in dataset.classes if name not in train]
-    if without:
-        raise DataError(
-            f"These classes have no readable training image: {', '.join(without[:10])}.",
-            field="classes",
-            hint="Repair their images, or remove their folders.",
-        )
-    return dataset.classes

@@ -24,6 +24,7 @@ from headstart.significance import Difference, holm, mean_accuracy, paired_boots
 
 __all__ = ["Answers", "judge", "read_answers"]
 
+_COLUMNS = ("item", "split", "label", "predicted")
 _ALPHA = 0.05
 
 
@@ -75,13 +76,19 @@ def read_answers(run: Path) -> Answers:
     file = run / "predictions.csv"
     try:
         with file.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
-            test = [row for row in csv.DictReader(lines) if row["split"] == "test"]
-        right = [row["label"] == row["predicted"] for row in test]
-        return Answers(tuple(row["item"] for row in test), np.array(right, dtype=bool))
+            header, *rows = csv.reader(lines)
     except OSError as error:
         raise ModelError(f"{file} can't be read: {error.strerror}.", field=str(file)) from error
-    except KeyError as error:
-        raise ModelError(f"{file} has no column {error}.", field=str(file)) from error
+    except ValueError as error:
+        raise ModelError(f"{file} is empty.", field=str(file)) from error
+    # By position: a class may be called as one of these columns is.
+    for column in _COLUMNS:
+        if column not in header[: len(_COLUMNS)]:
+            raise ModelError(f"{file} has no column {column!r}.", field=str(file))
+    item, split, label, predicted = (header.index(column) for column in _COLUMNS)
+    test = [row for row in rows if row[split] == "test"]
+    right = [row[label] == row[predicted] for row in test]
+    return Answers(tuple(row[item] for row in test), np.array(right, dtype=bool))
 
 
 def _check_same_items(found: Found) -> None:

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+from itertools import pairwise
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from split_tables import PARTS, items_of, table
 
+from headstart.data.items import Item
 from headstart.data.splits.leaks import (
     check_classes,
     copies_out,
+    gathered,
     same_files,
     straddling,
     without_copies,
 )
-from headstart.data.splits.split import make_split, split_of
+from headstart.data.splits.split import Split, make_split, split_of
 from headstart.errors import DataError
 
 
@@ -111,3 +116,29 @@ def test_a_list_of_many_classes_is_cut() -> None:
     with pytest.raises(DataError, match=r"… \(29 in all\)"):
         check_classes([[0], [], range(60)], items)
     assert make_split(items, digests).train
+
+
+def made(train: str, val: str, test: str) -> tuple[Split, list[Item]]:
+    """A split of images whose labels are letters."""
+    labels = train + val + test
+    items = [Item(Path(f"{n}.jpg"), f"{n}.jpg", label) for n, label in enumerate(labels)]
+    ends = [0, len(train), len(train + val), len(labels)]
+    cuts = [range(*pair) for pair in pairwise(ends)]
+    return Split(*(tuple(cut) for cut in cuts), digest="d", origin="ours"), items
+
+
+def test_equal_images_are_gathered_in_the_most_held_out_part():
+    split, items = made("aabb", "ab", "ab")
+    found = gathered(split, [(0, 4), (2, 5, 7), (6,)], items)
+    assert (found.train, found.val, found.test) == ((1, 3), (0, 4), (2, 5, 6, 7))
+    assert "3 images have the same pixels" in found.notes[-1]
+    assert (found.digest, found.removed) == ("d", ())
+    assert gathered(split, [(0, 1)], items) is split
+
+
+def test_equal_images_are_learnt_where_their_class_has_no_others():
+    split, items = made("aac", "ab", "abc")
+    found = gathered(split, [(2, 7)], items)
+    assert 2 in found.train
+    assert 7 in found.train
+    assert found.test == (5, 6)

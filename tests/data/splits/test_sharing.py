@@ -70,3 +70,24 @@ def test_a_pair_of_images_in_one_unit_is_shared_out_by_unit() -> None:
     for part, expected in zip(parts, (70, 15, 15), strict=True):
         for label in "ab":
             assert abs(sum(labels[i] == label for i in part) - expected) <= 1
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_class_whose_only_image_is_a_copy_under_another_label_is_learnt(seed):
+    """One unit of two labels: class by class it counts to the first, and could go anywhere."""
+    labels = ["a"] * 20 + ["b"]
+    digests = [f"{number:02}" for number in range(20)] + ["07"]
+    units = [(n,) for n in range(20) if n != 7] + [(7, 20)]
+    train, _, test = share_out(units, labels, digests, (0.7, 0.15, 0.15), seed)
+    assert 20 in train
+    assert 7 in train
+    assert test
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_class_that_shares_its_copies_is_in_every_part(seed):
+    labels = ["a"] * 20 + ["b"] * 4
+    digests = [f"{number:02}" for number in range(20)] + ["03", "07", "11", "99"]
+    units = [(n,) for n in range(20) if n not in (3, 7, 11)] + [(3, 20), (7, 21), (11, 22), (23,)]
+    parts = share_out(units, labels, digests, (0.7, 0.15, 0.15), seed)
+    assert all({labels[index] for index in part} == {"a", "b"} for part in parts)

@@ -50,6 +50,9 @@ def test_rows_become_entries_sorted_by_name(read) -> None:
     assert notes == []
 
 
+NO_WEIGHT = "a weight that is not a number from 0.000001 to 1000000"
+
+
 @pytest.mark.parametrize(
     ("word", "part"),
     [
@@ -80,10 +83,10 @@ def test_columns_that_are_named_are_taken(read) -> None:
         (".,cat,,,", "the path leads out of the root: row 3 ('.')"),
         ("2.jpg,cat,holdout,,", "a split that is not train, val or test: row 3 ('holdout')"),
         *(
-            (f"2.jpg,cat,,,{weight}", f"a weight that is not a number above 0: row 3 ({weight!r})")
-            for weight in ("0", "-1", "nan", "inf", "1e999", "heavy", "1_0", "true")
+            (f"2.jpg,cat,,,{weight}", f"{NO_WEIGHT}: row 3 ({weight!r})")
+            for weight in ("0", "-1", "1e-7", "1e7", "nan", "inf", "1e999", "heavy", "1_0", "true")
         ),
-        ('2.jpg,cat,,,"0,5"', "a weight that is not a number above 0: row 3 ('0,5')"),
+        ('2.jpg,cat,,,"0,5"', f"{NO_WEIGHT}: row 3 ('0,5')"),
         (f"2.jpg,{'x' * 4097},,,", "text of more than 4,096 characters: row 3"),
         (f"2.jpg,cat,,{'x' * 4097},", "text of more than 4,096 characters: row 3"),
     ],

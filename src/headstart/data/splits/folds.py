@@ -213,8 +213,11 @@ def _by_unit(
 def _only_here(balance: Balance, order: Sequence[int], kept: Collection[int]) -> Iterator[int]:
     """Yield a group of each class that is tested in one fold only, where train would lack it."""
     safe = {label for number in kept for label in balance.counts[number]}
-    for label in sorted(balance.units_with):
-        members = [number for number in order if label in balance.counts[number]]
+    holding = defaultdict(list)
+    for number in order:
+        for label in balance.counts[number]:
+            holding[label].append(number)
+    for label, members in sorted(holding.items()):
         if label not in safe and len({balance.place[number] for number in members}) == 1:
             smallest = members[-1]  # of the largest first
             safe |= set(balance.counts[smallest])

@@ -19,6 +19,7 @@ __all__ = [
     "PARTS",
     "check_classes",
     "copies_out",
+    "gathered",
     "same_files",
     "straddling",
     "without_copies",
@@ -97,6 +98,40 @@ def without_copies(split: Split, copies: Iterable[Sequence[int]], items: Sequenc
         notes=(*split.notes, note),
         findings=(*split.findings, _left_out(out, sides, items)),
     )
+
+
+def gathered(split: Split, copies: Iterable[Sequence[int]], items: Sequence[Item]) -> Split:
+    """Move images that turned out to be the same to one side of a split of our own.
+
+    It is the most held-out side that has one of them; or train, where a class would have no
+    training image left. The digest stays: it names the split as it was planned.
+
+    Args:
+        split: A split that the data and the user have no part in.
+        copies: Positions of images that are the same, a sequence for each image.
+        items: What the split was made of.
+    """
+    parts = [set(split.train), set(split.val), set(split.test)]
+    learnt = Counter(items[index].label for index in parts[0])
+    moved = 0
+    for group in copies:
+        sides = {index: side for side, part in enumerate(parts) for index in group if index in part}
+        leaving = Counter(items[index].label for index, side in sides.items() if side == 0)
+        place = max(sides.values(), default=0)
+        if any(learnt[label] == count for label, count in leaving.items()):
+            place = 0
+        for index, side in sides.items():
+            if side == place:
+                continue
+            parts[side].remove(index)
+            parts[place].add(index)
+            learnt[items[index].label] += (place == 0) - (side == 0)
+            moved += 1
+    if not moved:
+        return split
+    train, val, test = (tuple(sorted(part)) for part in parts)
+    note = f"{moved} images have the same pixels as others in other files, and join their part."
+    return replace(split, train=train, val=val, test=test, notes=(*split.notes, note))
 
 
 def straddling(

@@ -46,7 +46,33 @@ def share_out(
     """
     if groups_among(units, digests):
         return _by_unit(units, labels, digests, shares, seed)
-    return _by_class(units, labels, digests, shares, seed)
+    parts = _by_class(units, labels, digests, shares, seed)
+    mixed = any(labels[index] != labels[unit[0]] for unit in units for index in unit)
+    return _covered(units, parts, labels, digests, shares, seed) if mixed else parts
+
+
+def _covered(
+    units: Sequence[Unit],
+    parts: Parts,
+    labels: Sequence[str],
+    digests: Sequence[str],
+    shares: Shares,
+    seed: int,
+) -> Parts:
+    """Move copies that have several labels where a class would be missing from a part otherwise.
+
+    Class by class, such a unit is counted to the first of its labels only.
+    """
+    side = {index: part for part, indices in enumerate(parts) for index in indices}
+    balance = Balance(units, labels, shares)
+    for number, unit in enumerate(units):
+        balance.put(side[unit[0]], number)
+    ranks = [unit_rank(seed, unit, digests) for unit in units]
+    _cover(balance, sorted(range(len(units)), key=ranks.__getitem__), shares)
+    covered: Parts = ([], [], [])
+    for number, unit in enumerate(units):
+        covered[balance.place[number]].extend(unit)
+    return covered
 
 
 def _by_class(

@@ -41,6 +41,7 @@ class Split:
         notes: What was done on the way, one sentence each.
         removed: Copies of images in a more held-out part, that are in no part themselves.
         findings: What is wrong with the split, or can't be measured on it.
+        limited: Whether images that could be trained on are left out on purpose.
     """
 
     train: tuple[int, ...]
@@ -51,6 +52,7 @@ class Split:
     notes: tuple[str, ...] = ()
     removed: tuple[int, ...] = ()
     findings: tuple[Finding, ...] = ()
+    limited: bool = False
 
     def without(self, positions: Collection[int]) -> Split:
         """Leave out images that turned out to be unreadable.

@@ -69,6 +69,7 @@ def thinned(
         train=tuple(sorted(train)),
         digest=digest(split.digest, *kept),
         origin=f"{split.origin}; train thinned to {len(train)}",
+        limited=True,
     )
 
 

@@ -5,7 +5,6 @@ Every row is looked at before an error is raised, which then names all rows that
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,9 @@ _NO_PATH, _NO_LABEL = "no path", "no label"
 _LONG = f"text of more than {_LONGEST:,} characters"
 _UNDECODABLE = "text with characters that can't be written"
 _SPLIT = "a split that is not train, val or test"
-_WEIGHT = "a weight that is not a number above 0"
+# Beyond, float32 and sums of weights lose the small ones.
+_LEAST_WEIGHT, _MOST_WEIGHT = 1e-6, 1e6
+_WEIGHT = "a weight that is not a number from 0.000001 to 1000000"
 _HINTS = {
     _NO_PATH: "Every row names an image: write its path, or remove the row.",
     _NO_LABEL: "Write the labels, or remove the rows.",
@@ -143,7 +144,7 @@ def _weight(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) and value > 0 and "_" not in text else None
+    return value if _LEAST_WEIGHT <= value <= _MOST_WEIGHT and "_" not in text else None
 
 
 def _is_writable(text: str) -> bool:
