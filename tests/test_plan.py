@@ -256,3 +256,15 @@ def test_a_reading_reaches_the_source(plan, photos, tmp_path):
     assert len(tested) == 6
     assert all(name.startswith("test/") for name in tested)
     assert {item.group for item in made.checked.items} == {str(number) for number in range(24)}
+
+
+def test_many_images_are_not_audited_and_the_plan_says_so(plan, photos, monkeypatch):
+    few = plan(photos)
+    assert few.audits
+    assert not plan(photos, audit=False).audits
+    assert not plan(photos, strategy="fine-tune").audits
+    monkeypatch.setattr("headstart.plan.MOST_AUDITED", 71)
+    assert not few.audits
+    assert "not looked for in more than 71 images" in few.notes[-1]
+    for other in (plan(photos, audit=False), plan(photos, strategy="fine-tune")):
+        assert not any("check --deep" in note for note in other.notes)
