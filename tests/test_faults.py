@@ -415,6 +415,86 @@ def test_d18_evaluate_matches_classes_by_name(command, tiny_run, tmp_path, layou
     assert ("Cat to cat" in message) == (layout == "case")
 
 
+def test_d19_copies_across_a_given_split_are_told_and_leave_train(command, tiny, tmp_path):
+    data = tmp_path / "data"
+    for part, first, each in (("train", 0, 18), ("test", 40, 8)):
+        write_photos(data / part, each=each, first=first, side=96)
+    shutil.copy(data / "test/cat/41.jpg", data / "train/cat/copy.jpg")
+    for how, number in (("encoded", 42), ("resized", 43), ("flipped", 44)):
+        with Image.open(data / f"test/dog/{number}.jpg") as image:
+            if how == "resized":
+                image = image.resize((80, 80))
+            if how == "flipped":
+                image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            image.save(data / f"train/dog/{how}.jpg", quality=80)
+    out = tmp_path / "run"
+    report = command("fit", data, "--out", out, *tiny, "--json").document
+    assert report["split"]["n_train"] + report["split"]["n_val"] == 2 * 18 + 3
+    (removed,) = (found for found in report["findings"] if found["kind"] == "removed")
+    assert "train/cat/copy.jpg (train) is test/cat/41.jpg (test)" in removed["message"]
+    leaks = [found for found in report["findings"] if found["kind"] == "split-leak"]
+    for how, number in (("encoded", 42), ("resized", 43), ("flipped", 44)):
+        pair = {f"train/dog/{how}.jpg", f"test/dog/{number}.jpg"}
+        assert any(pair <= set(found["files"]) for found in leaks), how
+    assert report["without_copies"]["left_out"] == 3
+    assert report["without_copies"]["test"]["accuracy"]["n"] == 13
+    assert report["test"]["accuracy"]["n"] == 16
+
+
+def test_d19_copies_stay_on_one_side_of_a_split_of_ours(command, data, tiny, tmp_path):
+    for number in range(10):
+        shutil.copy(data / f"cat/{number}.jpg", data / f"cat/copy{number}.jpg")
+        with Image.open(data / f"dog/{number}.jpg") as image:
+            image.save(data / f"dog/copy{number}.png")
+    out = tmp_path / "run"
+    assert command("fit", data, "--out", out, *tiny).code == 0
+    lines = (out / "predictions.csv").read_text().splitlines()[1:]
+    side = dict(line.split(",")[:2] for line in lines)
+    assert len(side) == 60
+    for number in range(10):
+        assert side[f"cat/{number}.jpg"] == side[f"cat/copy{number}.jpg"]
+        assert side[f"dog/{number}.jpg"] == side[f"dog/copy{number}.png"]
+
+
+ROWS = [f"{name}/{n}.jpg,{name}" for name in ("cat", "dog") for n in range(20)]
+TABLES = {  # lines of the table: what is said
+    "missing file": (["path,label", *ROWS[:10], *(f"gone/{n}.jpg,cat" for n in range(20))], "row"),
+    "missing column": (["path,species", *ROWS], "--column label="),
+    "another label": (["path,label", *ROWS, "cat/3.jpg,dog"], "rows 5 and 42"),
+    "out of the root": (["path,label", *ROWS, "../../etc/passwd,cat"], "row 42"),
+    "no label": (["path,label", *ROWS, "cat/3.jpg,"], "row 42"),
+    "no rows": (["path,label"], "no rows"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_d20_a_table_that_can_not_be_used_is_told_with_its_rows(command, data, tiny, name):
+    lines, said = TABLES[name]
+    (data / "labels.csv").write_text("\n".join(lines))
+    message = command("fit", data / "labels.csv", *tiny, "--out", data.parent / "run").refusal(3)
+    assert "labels.csv" in message
+    assert said in message
+
+
+@pytest.mark.parametrize("form", ["mark", "utf-16", "semicolons", "tabs", "twice", "backslashes"])
+def test_d20_a_table_as_spreadsheets_write_it_is_read(command, data, tiny, form):
+    lines = ["path,label", *ROWS]
+    if form == "twice":
+        lines.append(ROWS[3])
+    text = "\r\n".join(lines)
+    if form == "semicolons":
+        text = text.replace(",", ";")
+    if form == "tabs":
+        text = text.replace(",", "\t")
+    if form == "backslashes":
+        text = text.replace("/", "\\")
+    encoding = {"mark": "utf-8-sig", "utf-16": "utf-16"}.get(form, "utf-8")
+    (data / "labels.csv").write_bytes(text.encode(encoding))
+    plan = command("fit", data / "labels.csv", *tiny, "--dry-run", "--json").document["plan"]
+    assert plan["data"]["n"] == 40
+    assert plan["task"]["classes"] == ["cat", "dog"]
+
+
 def test_d22_evaluation_counts_bad_files_as_failed(command, data, tiny_run):
     whole = encoded(picture(0, 99, side=200), "JPEG")
     (data / "cat" / "cut.jpg").write_bytes(whole[:-800])
@@ -675,6 +755,49 @@ def test_m1_a_pickle_in_place_of_the_model_file_is_refused(
     message = command("predict", run, photos).refusal(4)
     assert "model.safetensors was changed" in message
     assert not marker.exists()
+
+
+def zipped(*entries: tuple[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries:
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    return file.getvalue()
+
+
+def linked() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        link = zipfile.ZipInfo("cat/link.jpg")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    return file.getvalue()
+
+
+ARCHIVES = {
+    "upwards": lambda: zipped(("../evil.jpg", b"x")),
+    "absolute": lambda: zipped(("/tmp/evil.jpg", b"x")),
+    "drive": lambda: zipped(("C:/evil.jpg", b"x")),
+    "link": linked,
+    "bomb": lambda: zipped(("cat/big.jpg", b"0" * 30_000_000)),
+    "case": lambda: zipped(("cat/A.jpg", b"x"), ("cat/a.jpg", b"y")),
+    "cut": lambda: zipped(("cat/1.jpg", b"x" * 999))[:-30],
+}
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_m3_an_archive_that_is_not_safe_is_refused_before_anything_is_written(
+    command, tiny, tmp_path, monkeypatch, name
+):
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("HEADSTART_CACHE", str(cache))
+    file = tmp_path / "photos.zip"
+    file.write_bytes(ARCHIVES[name]())
+    with watched() as deeds:
+        message = command("fit", file, *tiny, "--out", tmp_path / "run").refusal(3)
+    assert "photos.zip" in message
+    assert deeds.outside(cache) == []
+    assert not [path for path in cache.rglob("*") if path.suffix == ".jpg"]
 
 
 @pytest.mark.parametrize(
