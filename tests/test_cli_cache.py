@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from pathlib import Path
 
 
 def test_the_cache_tells_what_it_holds_and_forgets_it(command, own_cache, photos, tiny, tmp_path):
@@ -39,6 +40,24 @@ def test_the_cache_tells_what_was_in_zip_files_and_forgets_it(
     assert command("cache", "clear", "--json").document["freed"] == rows + size
     assert command("cache", "list", "--json").document["archives"] == []
     assert "zip" not in command("cache", "list").out
+
+
+def test_downloads_are_shown_and_stay(command, own_cache):
+    assert command("cache", "list", "--json").document["downloads"] == []
+    files = own_cache / "torchvision" / "dtd"
+    (files / "images").mkdir(parents=True)
+    (files / "images" / "1.jpg").write_bytes(bytes(1_200_000))
+    (files.parent / "dtd.tar.gz").write_bytes(bytes(300_000))
+    found = command("cache", "list", "--json").document["downloads"]
+    assert {(Path(it["folder"]).name, it["files"], it["bytes"]) for it in found} == {
+        ("dtd", 1, 1_200_000),
+        ("dtd.tar.gz", 1, 300_000),
+    }
+    text = command("cache", "list").out
+    assert f"{own_cache / 'torchvision'}: 1.5 MB downloaded; cache clear leaves it" in text
+    assert re.search(r"1 files +1\.2 MB .* dtd$", text, re.MULTILINE)
+    assert command("cache", "clear", "--json").document["freed"] == 0
+    assert len(command("cache", "list", "--json").document["downloads"]) == 2
 
 
 def test_a_wrong_size_of_the_cache_is_told(command, monkeypatch):

@@ -140,11 +140,21 @@ def test_nothing_said_of_reading_is_the_default() -> None:
         ("cats", ("cats",)),
         ('"cats, small",dogs', ("cats, small", "dogs")),
         ("cats,,dogs", ("cats", "", "dogs")),
+        ('"line\nbreak",dogs', ("line\nbreak", "dogs")),
         ("", ()),
     ],
 )
 def test_classes_have_commas_between(text, names) -> None:
     assert reading(classes=text)["classes"] == names
+
+
+@pytest.mark.parametrize("text", ["a\nb", "cats,a\r\nb", "x" * 200_000])
+def test_classes_that_can_not_be_told_are_a_usage_error(text) -> None:
+    with pytest.raises(UsageError, match="--classes must be names with commas between") as raised:
+        reading(classes=text)
+    assert raised.value.field == "classes"
+    assert "double quotes" in raised.value.hint
+    assert len(raised.value.message) < 300
 
 
 def test_columns_are_pairs() -> None:

@@ -776,7 +776,7 @@ def linked() -> bytes:
 
 ARCHIVES = {
     "upwards": lambda: zipped(("../evil.jpg", b"x")),
-    "absolute": lambda: zipped(("/tmp/evil.jpg", b"x")),
+    "absolute": lambda: zipped(("/absolute/evil.jpg", b"x")),
     "drive": lambda: zipped(("C:/evil.jpg", b"x")),
     "link": linked,
     "bomb": lambda: zipped(("cat/big.jpg", b"0" * 30_000_000)),

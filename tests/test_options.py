@@ -198,6 +198,15 @@ def test_a_reading_from_python_may_be_of_other_types() -> None:
     assert Options(classes="cats").classes == ("cats",)
 
 
+def test_another_test_part_is_a_source_by_name() -> None:
+    assert Options(test="elpv").test == "elpv"
+    assert Options(test=Path("elpv")).test == "./elpv"
+    with pytest.raises(UsageError, match="must be a path or the name of a data set, not list") as e:
+        Options(test=[(np.zeros((4, 4), np.uint8), 0)])
+    assert e.value.field == "test"
+    assert '{"train": …, "test": …}' in str(e.value)
+
+
 # Documents
 
 

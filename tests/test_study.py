@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from comparisons import FakeFit, fake_fits
+from headstart import study as module
 from headstart.errors import ModelError, UnknownName
 from headstart.strategy.phase import Train
 from headstart.study import run_study, studies, val_curve
@@ -89,6 +93,28 @@ def test_a_study_has_a_folder_of_its_own_and_is_not_run_twice(fake, photos, tmp_
     assert first == again
     assert first.reached == ()
     assert len(fake.calls) == 2
+
+
+def test_a_study_is_named_by_its_data(fake, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(photos)
+
+    def folder(data: object) -> str:
+        made = []
+        monkeypatch.setattr(module, "compare", lambda *_, out, **__: made.append(out) or 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run_study("extract-or-tune", data, seeds=1)
+        return made[0].name.removeprefix("extract-or-tune-")
+
+    assert folder(".") == folder("cat/..") == folder(photos) == photos.name
+    assert folder("elpv") == "elpv"
+    assert folder(Path("/")).startswith("data")
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8), dtype=np.uint8)
+    first, second = (folder((pixels[rows], [0, 1, 0])) for rows in ([0, 1, 2], [1, 2, 3]))
+    assert first != second
+    assert re.fullmatch("given-[0-9a-f]{8}", first)
+    (source,) = (tmp_path / "cache" / "given").glob(f"{first.removeprefix('given-')}*/*.jsonl")
+    assert folder(source) == first
 
 
 def test_without_the_baseline_nothing_is_reached(fake, photos, tmp_path):

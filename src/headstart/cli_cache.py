@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -32,7 +35,7 @@ def cache_list(as_json: Json = False, debug: Debug = False) -> None:
 
     cache = Cache()
     stores, archives = cache.stores(), unpacked(cache.archives)
-    given = list_kept(cache.given)
+    given, downloads = list_kept(cache.given), _downloads(cache.folder / "torchvision")
     if as_json:
         console.put_json(
             {
@@ -41,6 +44,7 @@ def cache_list(as_json: Json = False, debug: Debug = False) -> None:
                 "stores": [store.to_dict() for store in stores],
                 "archives": [archive.to_dict() for archive in archives],
                 "given": [images.to_dict() for images in given],
+                "downloads": [files.to_dict() for files in downloads],
             }
         )
         return
@@ -48,6 +52,7 @@ def cache_list(as_json: Json = False, debug: Debug = False) -> None:
     for folder, what, kept in (
         (cache.archives, "unpacked from zip files", archives),
         (cache.given, "given as Python objects", given),
+        (cache.folder / "torchvision", "downloaded; cache clear leaves it", downloads),
     ):
         if kept:
             total = sum(it.bytes for it in kept)
@@ -55,7 +60,11 @@ def cache_list(as_json: Json = False, debug: Debug = False) -> None:
 
 
 def cache_clear(as_json: Json = False, debug: Debug = False) -> None:
-    """Forget everything that is remembered; it can all be computed again."""
+    """Forget what was computed, unpacked, or given from Python; downloads stay.
+
+    It is all computed and unpacked again when it is needed. A run on data given from Python goes on
+    once the same call is made with the same data again.
+    """
     from headstart.cache import Cache
     from headstart.data.objects.kept import forget_kept
     from headstart.data.unpacked import forget
@@ -66,6 +75,19 @@ def cache_clear(as_json: Json = False, debug: Debug = False) -> None:
         console.put_json({"folder": str(cache.folder), "freed": freed})
     else:
         console.put(f"freed {freed / 1e6:.1f} MB in {cache.folder}")
+
+
+def _downloads(folder: Path) -> list[Unpacked]:
+    """List the folders and files below torchvision's, the least recently changed first."""
+    from headstart.data.unpacked import Unpacked
+
+    found = []
+    for entry in folder.glob("*"):
+        below = [Path(at) / name for at, _, names in os.walk(entry) for name in names]
+        with suppress(OSError):  # another process is downloading
+            sizes = [file.lstat().st_size for file in (below if entry.is_dir() else [entry])]
+            found.append(Unpacked(entry, len(sizes), sum(sizes), entry.lstat().st_mtime))
+    return sorted(found, key=lambda item: item.last_used)
 
 
 def _line(kept: Unpacked) -> str:

@@ -114,10 +114,11 @@ def parse_reading(
 ) -> dict[str, Any]:
     """Turn how DATA is to be read into fields of ``Options`` and of ``Reading``.
 
-    A class's name that holds a comma stands in double quotes: ``'"cats, small",dogs'``.
+    A class's name that holds a comma or a line break stands in double quotes:
+    ``'"cats, small",dogs'``.
 
     Raises:
-        UsageError: A column is not of the form ``label=species``.
+        UsageError: A column is not of the form ``label=species``, or the classes can't be told.
     """
     columns = {}
     for text in column or []:
@@ -127,12 +128,11 @@ def parse_reading(
                 f"--column must be name=column, as label=species, not {text!r}.", field="column"
             )
         columns[name.strip()] = own.strip()
-    names = None if classes is None else next(csv.reader([classes], skipinitialspace=True), [])
     return {
         "columns": columns,
         "root": root,
         "nested": nested,
-        "classes": None if names is None else tuple(name.strip() for name in names),
+        "classes": None if classes is None else _names(classes),
         "group_by": group_by,
         "test": test,
     }
@@ -155,6 +155,18 @@ def parse_settings(texts: list[str]) -> dict[str, Any]:
             )
         settings[name.strip().replace("-", "_")] = _value(value.strip())
     return settings
+
+
+def _names(text: str) -> tuple[str, ...]:
+    try:
+        names = next(csv.reader([text], skipinitialspace=True), [])
+    except csv.Error as error:
+        raise UsageError(
+            f"--classes must be names with commas between; these can't be told: {text[:100]!r}.",
+            field="classes",
+            hint="A name that holds a comma or a line break stands in double quotes.",
+        ) from error
+    return tuple(name.strip() for name in names)
 
 
 def _value(text: str) -> int | float | str:

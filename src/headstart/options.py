@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from headstart.backbones.earlier import find_earlier
 from headstart.data import choosing
+from headstart.data.named import as_text
 from headstart.data.reading import Reading
 from headstart.data.splits.fold import Fold
 from headstart.errors import UsageError
@@ -183,7 +184,7 @@ class Options:
             ModelError: ``weights`` is a folder, but not of a finished run.
         """
         kinds: dict[str, Callable[[Any], Any]]
-        kinds = {"weights": Path, "root": Path, "test": str, "classes": _names, "columns": dict}
+        kinds = {"weights": Path, "root": Path, "test": _source, "classes": _names, "columns": dict}
         for name, kind in kinds.items():
             if (value := getattr(self, name)) is not None:  # of another type, from Python or JSON
                 object.__setattr__(self, name, kind(value))
@@ -260,6 +261,17 @@ class Options:
 def _names(values: Any) -> tuple[str, ...]:
     """Return names as a tuple; one by itself is one name."""
     return (values,) if isinstance(values, str) else tuple(values)
+
+
+def _source(value: Any) -> str:
+    """Return a source of images as text, which the run's files can hold."""
+    if not isinstance(value, (str, Path)):
+        raise UsageError(
+            f"test must be a path or the name of a data set, not {type(value).__name__}.",
+            field="test",
+            hint='Give Python objects together: data={"train": …, "test": …}.',
+        )
+    return as_text(value)
 
 
 def _channels(values: Any) -> tuple[Any, ...] | None:

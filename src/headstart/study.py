@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,7 +14,9 @@ import numpy as np
 from headstart.cache import Cache
 from headstart.comparing import compare
 from headstart.comparison import Comparison, Group
+from headstart.data.named import is_name
 from headstart.data.objects.in_memory import as_source
+from headstart.data.objects.kept import root_of
 from headstart.data.reading import Reading
 from headstart.errors import ModelError, UnknownName
 from headstart.files import write_json, write_text
@@ -173,10 +176,10 @@ def run_study(
     if study is None:
         raise UnknownName("study", name, [study.name for study in _STUDIES], field="study")
     cache = cache or Cache()
-    columns = Reading(columns=options.get("columns") or {}, root=options.get("root"))
-    source = as_source(data, cache.given, columns)
-    named = safe_name(Path(source).name)
-    folder = Path("studies") / f"{name}-{named}" if out is None else Path(out)
+    asked = {key: options[key] for key in ("columns", "root", "test") if options.get(key)}
+    source = as_source(data, cache.given, Reading(**asked))
+    default = Path("studies") / f"{name}-{safe_name(_name_of(source, cache))}"
+    folder = default if out is None else Path(out)
     comparison = compare(
         source,
         strategies=study.strategies,
@@ -221,6 +224,16 @@ def val_curve(run: Path) -> list[tuple[float, float]]:
             f"{file} is not the log of a run: {error!r}.", field=str(file), hint=_AGAIN.format(run)
         ) from error
     return curve
+
+
+def _name_of(source: str | Path, cache: Cache) -> str:
+    """Return what to call a source: all that was given as Python objects has one file name."""
+    if is_name(source):
+        return str(source)
+    path = Path(os.path.abspath(source))  # noqa: PTH100 - "." gets a name, a link keeps its own
+    if root_of(path, cache.given) is not None:
+        return f"given-{path.parent.name[:8]}"
+    return path.name or "data"
 
 
 def _all_reached(study: Study, comparison: Comparison, folder: Path) -> Iterator[Reached]:

@@ -82,7 +82,35 @@ HARMFUL: dict[str, tuple[list[Member], str]] = {
         "'cats/2.png': it would unpack to",
     ),
     "long name": ([GOOD, ("cats/" + "x" * 256, b"x")], "its name is longer than 255 bytes"),
+    "long path": ([GOOD, ("cats" * 40 + "/dogs" * 400, b"x")], "its path is longer than 2,048 by"),
+    "deep": ([GOOD, ("x/" * 100 + "1.png", b"x")], "its path is deeper than 100 folders"),
+    "very deep": ([GOOD, ("x/" * 2_000, b"")], "its path is"),
+    "a thousandfold in small pieces": (
+        [(f"cats/{number}.png", bytes(1 << 20)) for number in range(3)],
+        "its entries together would unpack to",
+    ),
 }
+
+
+def test_m3_as_deep_and_long_as_may_be_is_unpacked(tmp_path) -> None:
+    deep = "x/" * 99 + "1.png"
+    extract(write_zip(tmp_path / "a.zip", [(deep, b"x"), ("y" * 255, b"x")]), tmp_path / "out")
+    assert (tmp_path / "out" / deep).read_bytes() == b"x"
+
+
+def test_m3_folders_count_as_entries_do(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(archive, "MOST_ENTRIES", 4)
+    assert entries(write_zip(tmp_path / "a.zip", [("a/b/c/d/1", b"x")]))
+    with pytest.raises(DataError, match="'f/2': more than 4 folders would be made"):
+        entries(write_zip(tmp_path / "b.zip", [("a/b/c/d/1", b"x"), ("f/2", b"x")]))
+
+
+def test_a_folder_that_was_there_is_kept(tmp_path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/own").write_bytes(b"x")
+    with pytest.raises(ResourceError, match="out can't be written: File exists"):
+        extract(write_zip(tmp_path / "a.zip", [GOOD]), tmp_path / "out")
+    assert (tmp_path / "out/own").read_bytes() == b"x"
 
 
 @pytest.mark.parametrize("kind", HARMFUL)

@@ -235,7 +235,15 @@ def test_images_without_a_part_are_learnt_from() -> None:
     dataset = made("cats/1.png", "dogs/1.png", "test:dogs/2.png")
     assert choose(dataset, Reading(), min_classes=2) == dataset
     with pytest.raises(DataError, match="test has classes that train lacks: owls"):
-        choose(made("cats/1.png", "test:owls/2.png"), Reading(), min_classes=1)
+        choose(made("cats/1.png", "test:owls/2.png"), Reading(), min_classes=2)
+
+
+@pytest.mark.parametrize("least", [0, 1])
+def test_what_is_not_learnt_from_may_have_any_classes_in_any_part(least) -> None:
+    dataset = made("train:cats/1.png", "train:dogs/1.png", "test:birds/1.png")
+    dataset = replace(dataset, classes=("cats", "dogs"))  # train's, as every source says
+    chosen = choose(dataset, Reading(), min_classes=least)
+    assert chosen == replace(dataset, classes=("birds", "cats", "dogs"))
 
 
 def test_a_test_alone_can_have_any_classes() -> None:
@@ -254,6 +262,24 @@ def test_too_few_classes_are_refused() -> None:
     with pytest.raises(DataError, match="found no class"):
         choose(made(), Reading(), min_classes=1)
     assert choose(PETS, Reading(classes=("cats",)), min_classes=1).classes == ("cats",)
+
+
+def test_groups_are_looked_for_in_the_names_of_each_source() -> None:
+    others = made("cats/p3-a.png", "dogs/p1-b.png", name="others")
+    reading = Reading(group_by=r"^\w+/(p\d+)", test="others")
+    dataset = choose(with_test(PARTS, others), reading, min_classes=2)
+    assert groups(dataset) == {
+        "cats/p1-a.png": "p1",
+        "cats/p1-b.png": "p1",
+        "dogs/p2-a.png": "p2",
+        "dogs/x.png": None,
+        "test/cats/p3-a.png": "p3",
+        "test/dogs/p1-b.png": "p1",
+    }
+    with pytest.raises(UsageError, match="matches nothing in the names of 6 images"):
+        choose(with_test(PARTS, others), replace(reading, group_by="^test/"), min_classes=2)
+    own = made("cats/1.png", "test:dogs/1.png", "dogs/2.png")  # a folder of its own is no addition
+    assert groups(choose(own, Reading(group_by=r"^(\w+)/"), min_classes=2))["dogs/1.png"] == "dogs"
 
 
 def test_groups_are_looked_for_among_the_chosen_only() -> None:

@@ -316,6 +316,24 @@ def test_nested_classes_in_split_folders_are_the_same_in_each(tree) -> None:
     assert splits(dataset)["test/birds/owls/9.png"] == "test"
 
 
+def test_nested_classes_keep_images_that_are_links_into_other_classes(tree) -> None:
+    links = {
+        "cats/3.png": "../birds/owls/1.png",
+        "cats/4.png": "3.png",
+        "linked/5.png": "../cats/1.png",
+    }
+    root = tree({"birds/owls/1.png": 1, "cats/1.png": 2} | links)
+    dataset = read_class_folders(root, Reading(nested=True))
+    assert dataset.classes == ("birds/owls", "cats", "linked")
+    assert labels(dataset) == {
+        "birds/owls/1.png": "birds/owls",
+        "cats/1.png": "cats",
+        "cats/3.png": "cats",
+        "linked/5.png": "linked",
+    }
+    assert labels(dataset).keys() == labels(read_class_folders(root)).keys()
+
+
 def test_nested_leaves_out_images_that_lie_in_no_folder(tree) -> None:
     dataset = read_class_folders(tree(NESTED | {"stray.png": 9}), Reading(nested=True))
     assert "stray.png" not in labels(dataset)
@@ -328,6 +346,11 @@ def test_classes_without_an_image_of_their_own_get_a_hint_at_nested(tree) -> Non
     assert read_class_folders(tree(deep)).notes == (hint,)
     assert read_class_folders(tree(deep, "two"), Reading(nested=True)).notes == ()
     assert read_class_folders(tree(deep | {"cats/9.png": 9}, "three")).notes == ()
+
+
+def test_a_class_whose_name_is_too_long_for_a_folder_has_none(tree) -> None:
+    dataset = read_class_folders(tree(CLASSES), Reading(classes=("cats", "x" * 300)))
+    assert dataset.classes == ("cats", "dogs")
 
 
 def test_one_class_of_nested_folders_is_too_few(tree) -> None:

@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from headstart.data.folders import files_below, files_in, holds_images, is_image, subfolders
+from headstart.data.folders import (
+    files_below,
+    files_by_folder,
+    files_in,
+    holds_images,
+    is_folder,
+    is_image,
+    real_paths,
+    subfolders,
+)
 from headstart.errors import DataError
 
 JUNK = (".DS_Store", "._1.jpg", "Thumbs.db", "desktop.ini", ".hidden.jpg")
@@ -55,6 +64,52 @@ def test_links_out_of_the_tree_are_followed_once(tree) -> None:
     (root / "cats/c.jpg").symlink_to(outside / "1.jpg")
     (root / "cats/d.jpg").symlink_to("3.jpg")
     assert names(root, files_below(root)) == ["cats/3.jpg", "cats/c.jpg", "cats/a/2.jpg"]
+
+
+def test_each_folder_has_each_real_file_once(tree) -> None:
+    root = tree(
+        {"a/1.jpg": 1, "a/2.jpg": "1.jpg", "b/c/3.jpg": "../../a/1.jpg", "b/.x": b"", "d": "a"}
+    )
+    found = [
+        (path.relative_to(root).as_posix(), names(root, it)) for path, it in files_by_folder(root)
+    ]
+    assert found == [(".", []), ("a", ["a/1.jpg"]), ("b", []), ("b/c", ["b/c/3.jpg"])]
+
+
+def test_real_paths_are_those_that_links_lead_to(tree) -> None:
+    root = tree({"a/1.jpg": 1, "a/2.jpg": "1.jpg", "b": "a", "gone.jpg": "nowhere.jpg"})
+    paths = [root / name for name in ("a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg", "b/3.jpg")]
+    paths += [root / "gone.jpg", root / "b" / "..", root / "b/../a/1.jpg"]
+    assert [*real_paths(paths)] == [os.path.realpath(path) for path in paths]
+
+
+def test_a_folder_is_looked_up_once_for_all_its_files(tree, monkeypatch) -> None:
+    root, asked = tree({"a": None}), []
+
+    def realpath(path: object) -> str:
+        asked.append(path)
+        return str(path)
+
+    monkeypatch.setattr(os.path, "realpath", realpath)
+    assert len([*real_paths(root / "a" / f"{number}.jpg" for number in range(50))]) == 50
+    assert len(asked) == 1
+
+
+def test_what_may_not_be_looked_up_is_no_folder_and_listed_as_a_file(tree, monkeypatch) -> None:
+    root = tree({"1.jpg": 1, "closed.jpg": "/secret/9.jpg", "long.jpg": "x" * 300})
+    stat = Path.stat
+
+    def refuse(path: Path, **options: bool) -> os.stat_result:
+        if path.name == "closed.jpg":
+            raise PermissionError(13, "Permission denied")
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    assert names(root, files_below(root)) == ["1.jpg", "closed.jpg", "long.jpg"]
+    assert subfolders(root) == []
+    assert is_folder(root)
+    assert not is_folder(root / "closed.jpg")
+    assert not is_folder(root / ("x" * 300))
 
 
 def test_only_files_are_files(tree) -> None:

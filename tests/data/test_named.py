@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from headstart.data.named import NAMES, is_name, open_name
+from headstart.data.named import NAMES, as_text, is_name, open_name
 from headstart.data.reading import Reading
 from headstart.errors import MissingExtra, UnknownName
 
@@ -19,6 +19,14 @@ def test_a_name_is_one_as_text_only(name) -> None:
     assert is_name(name)
     assert not is_name(Path(name))
     assert not is_name(f"./{name}")
+
+
+@pytest.mark.parametrize("name", [*NAMES, "torchvision:DTD"])
+def test_a_path_with_the_name_of_a_set_stays_a_path_as_text(name) -> None:
+    assert as_text(name) == name
+    assert as_text(Path(name)) == f"./{name}"
+    assert not is_name(as_text(Path(name)))
+    assert as_text(Path("sets") / name) == f"sets/{name}"
 
 
 @pytest.mark.parametrize("other", ["photos", "ELPV", "elpv/", "", "C:\\elpv", None, 3])

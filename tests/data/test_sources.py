@@ -8,6 +8,7 @@ import string
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -179,6 +180,63 @@ def test_class_folders_in_a_zip_are_not_mistaken_for_a_table(tree, zipped) -> No
     assert dataset.notes == ("1 other file ignored: notes.csv.",)
 
 
+def test_a_table_in_a_zip_is_read_whatever_folders_lie_beside_it(tree, zipped) -> None:
+    files = {"cam1/1.png": 1, "cam1/2.png": 2, "cam2/1.png": 3}
+    rows = b"path,label\ncam1/1.png,cat\ncam1/2.png,dog\ncam2/1.png,dog\n"
+    dataset = open_dataset(zipped(tree(files | {"labels.csv": rows})))
+    assert dataset.classes == ("cat", "dog")
+    assert labels(dataset)["cam2/1.png"] == "dog"
+    parts = {"train/1.png": 1, "train/2.png": 2, "test/3.png": 3}
+    rows = b"id,breed\ntrain/1.png,cat\ntrain/2.png,dog\n"
+    file = zipped(tree(parts | {"labels.csv": rows}, name="parts"), "parts.zip")
+    with pytest.raises(DataError) as caught:
+        open_dataset(file)
+    assert caught.value.hint.endswith("--column path=NAME --column label=NAME")
+    assert "as DATA" not in caught.value.hint
+    named = open_dataset(file, Reading(columns={"path": "id", "label": "breed"}))
+    assert labels(named) == {"train/1.png": "cat", "train/2.png": "dog"}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        b"path,label\ncats/1.png,a\n",
+        b"path,class,target\n1,2,3\n",
+        b"path\ncats/1.png\n",
+        b'"',
+        b"",
+    ],
+)
+def test_a_table_in_a_zip_takes_the_place_of_class_folders_only_if_it_has_labels(
+    tree, zipped, table
+) -> None:
+    dataset = open_dataset(zipped(tree(CLASSES | {"t.csv": table})), min_classes=1)
+    assert dataset.classes == (("a",) if b"label" in table else ("cats", "dogs"))
+
+
+def test_nested_classes_in_a_zip_are_asked_for_by_name(tree, zipped) -> None:
+    rows = b"path,label\ncats/1.png,a\ndogs/3.png,b\n"
+    dataset = open_dataset(zipped(tree(CLASSES | {"t.csv": rows})), Reading(nested=True))
+    assert dataset.classes == ("cats", "dogs")
+
+
+@pytest.mark.parametrize("inside", ["", "photos/", "a/photos/"])
+def test_a_zip_of_images_without_labels_is_as_the_folder(tree, zipped, inside) -> None:
+    root = tree({"1.png": 1, "2.png": 2})
+    file = zipped(root, inside=inside)
+    zipped_labels = labels(open_dataset(file, min_classes=0))
+    assert zipped_labels == labels(open_dataset(root, min_classes=0)) == {"1.png": "", "2.png": ""}
+    if inside == "photos/":
+        assert open_dataset(file, min_classes=1).classes == ("photos",)
+
+
+@pytest.mark.parametrize("name", ["..zip", "...zip"])
+def test_a_zip_named_by_dots_is_called_data(tree, zipped, name) -> None:
+    dataset = open_dataset(zipped(tree(CLASSES), name))
+    assert dataset.name == "data"
+    assert labels(dataset) == {name: name[:4] for name in CLASSES}
+
+
 def test_one_class_in_a_zip_is_not_entered(tree, zipped) -> None:
     file = zipped(tree({"cats/1.png": 1}))
     with pytest.raises(DataError) as caught:
@@ -276,6 +334,26 @@ def test_a_table_with_a_class_in_test_alone_is_refused(tree) -> None:
         open_dataset(tree(CLASSES | {"labels.csv": rows}) / "labels.csv")
 
 
+def test_a_test_with_parts_is_read_as_it_would_be_as_data(tree) -> None:
+    other = tree(under("train", seed=50) | under("val", {"cats/9.png": 9}), name="other")
+    dataset = open_dataset(tree(CLASSES), Reading(test=other))
+    assert [name for name, part in splits(dataset).items() if part] == ["test/val/cats/9.png"]
+    main = tree(under("train") | under("val", seed=20), name="main")
+    parts = splits(open_dataset(main, Reading(test=other)))
+    assert [name for name, part in parts.items() if part == "val"] == [
+        f"val/{name}" for name in CLASSES
+    ]
+
+
+def test_what_is_evaluated_on_may_have_any_classes(tree) -> None:
+    root = tree(under("train") | under("test", {"dogs/1.png": 7, "owls/2.png": 8}))
+    dataset = open_dataset(root, min_classes=1)
+    assert dataset.classes == ("cats", "dogs", "owls")
+    assert splits(dataset)["test/owls/2.png"] == "test"
+    with pytest.raises(DataError, match="train lacks: owls"):
+        open_dataset(root)
+
+
 # D18: classes are matched by name
 
 
@@ -320,6 +398,32 @@ def test_a_name_that_is_nowhere_gets_suggestions(tree, monkeypatch) -> None:
         open_dataset("elvp")
     with pytest.raises(UnknownName, match="Looked in"):
         open_dataset("nowhere/at/all")
+
+
+def test_no_name_is_not_the_current_folder(tree, monkeypatch) -> None:
+    monkeypatch.chdir(tree(CLASSES))
+    with pytest.raises(UnknownName, match="named ''"):
+        open_dataset("")
+    with pytest.raises(UnknownName, match="named ''"):
+        open_dataset(Path(), Reading(test=""))
+    assert absolute("") == ""
+    assert open_dataset(".").classes == ("cats", "dogs")
+
+
+@pytest.mark.parametrize("name", ["closed/photos", "closed/y.npz"])
+def test_what_lies_in_a_closed_folder_is_told(tree, monkeypatch, name) -> None:
+    path, stat = tree(CLASSES).parent / name, Path.stat
+
+    def refuse(asked: Path, **options: bool) -> os.stat_result:
+        if "closed" in asked.parts:
+            raise PermissionError(13, "Permission denied")
+        return stat(asked, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(DataError, match="can't be reached: Permission denied") as caught:
+        open_dataset(path)
+    assert str(path) in caught.value.message
+    assert list_images([path]) == [path]
 
 
 def test_a_folder_named_like_a_set_is_meant_by_its_path(tree, monkeypatch) -> None:
@@ -390,3 +494,12 @@ def test_any_tree_becomes_a_sound_table_or_a_clear_error(tmp_path_factory, folde
     assert dataset.classes == tuple(sorted(set(dataset.classes)))
     assert {item.label for item in dataset.items} <= set(dataset.classes)
     assert not any(part.startswith(".") for name in names for part in name.split("/"))
+
+
+@pytest.mark.parametrize("options", [{"root": Path("images")}, {"columns": {"label": "species"}}])
+def test_an_npz_file_has_neither_paths_nor_columns(tmp_path, options) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((4, 8, 8, 3), np.uint8), y=np.array([0, 1, 0, 1]))
+    dataset = open_dataset(tmp_path / "a.npz", cache=Cache(tmp_path / "cache"))
+    assert dataset.classes == ("0", "1")
+    with pytest.raises(UsageError, match=next(iter(options)).removesuffix("s")):
+        open_dataset(tmp_path / "a.npz", Reading(**options), cache=Cache(tmp_path / "cache"))

@@ -172,6 +172,18 @@ def test_a_name_of_any_kind_is_the_folders(folder, tmp_path) -> None:
         assert (content / "cats" / name).is_file()
 
 
+@pytest.mark.parametrize("name", ["..zip", "...zip", "....zip"])
+def test_a_name_of_dots_alone_leads_nowhere_else(photos, folder, tmp_path, name) -> None:
+    other = unpack(photos, folder)
+    content = unpack(write_zip(tmp_path / name, "cats/1.png"), folder)
+    assert content.parent.parent == folder
+    assert content.name == "content"
+    assert (content / "cats/1.png").is_file()
+    assert unpack(tmp_path / name, folder) == content
+    assert (other / "cats/1.png").is_file()
+    assert {item.folder for item in unpacked(folder)} == {other, content}
+
+
 def test_a_cache_that_cannot_be_written_is_told(photos, tmp_path) -> None:
     (tmp_path / "cache").write_bytes(b"")
     with pytest.raises(ResourceError, match="can't be written") as caught:

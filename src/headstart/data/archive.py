@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import shutil
 import stat
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
+from headstart.data.taken_paths import TakenPaths, shown
 from headstart.errors import DataError, HeadstartError, ResourceError
 
 __all__ = ["Entry", "Refusal", "entries", "extract"]
@@ -26,6 +26,8 @@ _MOST_RATIO = 200  # unpacked to packed; photos have 1, and deflate can't pass 1
 _UNSUSPICIOUS = 1 << 20  # bytes: a small file may be as empty as it likes
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 _LONGEST = 255  # bytes of a name, on all usual file systems
+_LONGEST_PATH = 2_048  # bytes; systems end at 4,096, and the folder's own name comes before it
+_DEEPEST = 100  # names in a path
 _CHUNK = 1 << 20
 _ENTRY = b"PK\1\2"  # how an entry of the directory begins
 _BROKEN = (
@@ -65,8 +67,10 @@ def entries(path: Path, *, error: Refusal = DataError) -> tuple[Entry, ...]:
     Raises:
         HeadstartError: It is no zip file, or an entry leads out of the folder it is unpacked in
             (``..``, absolute, a drive, a backslash), is a link, is encrypted, has the name of
-            another (case and form of the letters ignored), overlaps another, or would unpack to
-            more than 200 times its size; or there are more than 500,000. An instance of ``error``.
+            another (case and form of the letters ignored), is longer than 2,048 bytes or deeper
+            than 100 folders, overlaps another; an entry, or all of them, would unpack to more than
+            200 times their size; or there are more than 500,000 entries, or folders that they lie
+            in. An instance of ``error``.
         ResourceError: The file can't be read.
     """
     with _opened(path, error) as archive:
@@ -89,6 +93,9 @@ def extract(path: Path, folder: Path, *, error: Refusal = DataError) -> tuple[En
         found = tuple(_checked(path, archive, error))
         try:
             folder.mkdir(parents=True)
+        except OSError as problem:  # one that was there is not ours to remove
+            raise unwritable(folder, problem) from problem
+        try:
             _require_room(path, folder, sum(entry.bytes for entry in found))
             for entry in found:
                 target = folder / entry.name
@@ -97,7 +104,7 @@ def extract(path: Path, folder: Path, *, error: Refusal = DataError) -> tuple[En
                 else:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     if fault := _copy(archive, entry, target):
-                        raise _refused(path, f"its entry {_shown(entry.name)}: {fault}", error)
+                        raise _refused(path, f"its entry {shown(entry.name)}: {fault}", error)
         except OSError as problem:
             shutil.rmtree(folder, ignore_errors=True)
             raise unwritable(folder, problem) from problem
@@ -143,20 +150,31 @@ def _count(path: Path) -> int:
 
 def _checked(path: Path, archive: zipfile.ZipFile, error: Refusal) -> Iterator[Entry]:
     """Yield the entries; raise at the first that may not be unpacked."""
-    taken = _Taken()
-    end = 0
+    taken = TakenPaths()
+    end = packed = whole = 0
     for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
         name = _name(info)
         parts = tuple(part for part in name.split("/") if part not in ("", "."))
         is_folder = name.endswith("/") or not parts
         fault = _fault(info, name) or taken.fault(parts, is_folder)
+        if taken.folders > MOST_ENTRIES:
+            fault = f"more than {MOST_ENTRIES:,} folders would be made"
         if fault is None and info.header_offset < end:
             fault = "it overlaps another"
         if fault is not None:
-            raise _refused(path, f"its entry {_shown(name)}: {fault}", error)
+            raise _refused(path, f"its entry {shown(name)}: {fault}", error)
         end = info.header_offset + 30 + info.compress_size  # 30 bytes stand before each
+        packed, whole = packed + info.compress_size, whole + info.file_size
         if parts:
             yield Entry("/".join(parts), is_folder, info.file_size, info)
+    if _is_suspicious(whole, packed):
+        times = f"{whole / max(packed, 1):,.0f} times their size"
+        raise _refused(path, f"its entries together would unpack to {times}", error)
+
+
+def _is_suspicious(whole: int, packed: int) -> bool:
+    """Tell whether so many bytes from so few are more than images make."""
+    return whole > _UNSUSPICIOUS and whole > _MOST_RATIO * packed
 
 
 def _name(info: zipfile.ZipInfo) -> str:
@@ -177,6 +195,7 @@ def _fault(info: zipfile.ZipInfo, name: str) -> str | None:
     """Say why an entry may not be unpacked, looking at nothing but itself."""
     mode = info.external_attr >> 16
     parts = name.split("/")
+    sizes = [len(part.encode("utf-8", "surrogateescape")) for part in parts]
     ratio = info.file_size / max(info.compress_size, 1)
     faults = {
         "its path is absolute": name.startswith("/"),
@@ -184,9 +203,11 @@ def _fault(info: zipfile.ZipInfo, name: str) -> str | None:
         "its path has a backslash": "\\" in name,
         "its path has a zero byte": "\0" in name,
         "its path leads out of the archive": ".." in parts,
-        f"its name is longer than {_LONGEST} bytes": any(
-            len(part.encode("utf-8", "surrogateescape")) > _LONGEST for part in parts
+        f"its name is longer than {_LONGEST} bytes": max(sizes) > _LONGEST,
+        f"its path is longer than {_LONGEST_PATH:,} bytes": (
+            sum(sizes) + len(sizes) - 1 > _LONGEST_PATH
         ),
+        f"its path is deeper than {_DEEPEST} folders": len(parts) > _DEEPEST,
         "it is a link": stat.S_ISLNK(mode),
         "it is no plain file": stat.S_IFMT(mode)
         not in (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK),
@@ -194,38 +215,11 @@ def _fault(info: zipfile.ZipInfo, name: str) -> str | None:
         f"it is packed in a way that is not known (method {info.compress_type})": (
             info.compress_type not in _METHODS
         ),
-        f"it would unpack to {ratio:,.0f} times its size": (
-            info.file_size > _UNSUSPICIOUS and ratio > _MOST_RATIO
+        f"it would unpack to {ratio:,.0f} times its size": _is_suspicious(
+            info.file_size, info.compress_size
         ),
     }
     return next((fault for fault, found in faults.items() if found), None)
-
-
-class _Taken:
-    """The paths that are taken, for a file system to which A and a are the same."""
-
-    def __init__(self) -> None:
-        self._spelt: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._files: set[tuple[str, ...]] = set()
-        self._folders: set[tuple[str, ...]] = set()
-
-    def fault(self, parts: tuple[str, ...], is_folder: bool) -> str | None:
-        """Take a path, or say what keeps it from being taken."""
-        key = tuple(unicodedata.normalize("NFC", part).casefold() for part in parts)
-        above = {key[:depth] for depth in range(1, len(parts))}
-        for depth in range(1, len(parts) + 1):
-            known = self._spelt.setdefault(key[:depth], parts[:depth])
-            if known != parts[:depth]:
-                return f"{_shown('/'.join(known))} has the same letters, but for their case or form"
-        if key in self._files and not is_folder:
-            return "there are two of that name"
-        if (above | {key} if is_folder else above) & self._files or (
-            key in self._folders and not is_folder
-        ):
-            return "it would be both a file and a folder"
-        self._folders |= above | ({key} if is_folder else set())
-        self._files |= set() if is_folder else {key}
-        return None
 
 
 def _copy(archive: zipfile.ZipFile, entry: Entry, target: Path) -> str | None:
@@ -263,10 +257,6 @@ def _refused(path: Path, why: str, error: Refusal) -> HeadstartError:
         field=str(path),
         hint="Nothing of it was kept. Make it anew from plain files and folders.",
     )
-
-
-def _shown(name: str) -> str:
-    return repr(name if len(name) <= 100 else f"{name[:100]}…")
 
 
 def unreadable(path: Path, problem: OSError) -> ResourceError:

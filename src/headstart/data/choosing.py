@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from headstart.data.items import Dataset
+from headstart.data.items import Dataset, Item
 from headstart.data.reading import COLUMNS, Reading
 from headstart.errors import DataError, UnknownName, UsageError
 
 __all__ = ["choose", "choose_classes", "group_items", "problems", "with_test"]
 
 _LISTED = 20  # names in a message
+_LEARNABLE = 2  # classes, below which nothing is to be learnt
 
 
 def problems(reading: Reading) -> Iterator[tuple[str, str]]:
@@ -40,21 +41,26 @@ def problems(reading: Reading) -> Iterator[tuple[str, str]]:
 
 
 def choose(dataset: Dataset, reading: Reading, *, min_classes: int) -> Dataset:
-    """Take what the reading asks for of a source, and require that it can be learnt from.
+    """Take what the reading asks for of a source, and require that it can be used for that.
 
     Args:
         dataset: The whole source, its test part included.
-        reading: Its ``classes`` and ``group_by``.
-        min_classes: The least number of classes.
+        reading: Its ``classes`` and ``group_by``; whether the ``test`` part was joined to it.
+        min_classes: The least number of classes: 2 to learn from. Below, any part may have classes
+            of its own, and all are the data set's.
 
     Raises:
         UsageError: The reading can't be followed.
         UnknownName: A class is not there.
-        DataError: Too few classes, or classes in val or test that train lacks.
+        DataError: Too few classes, or, where it is to be learnt from, classes in val or test that
+            train lacks.
     """
     if reading.classes is not None:
         dataset = choose_classes(dataset, reading.classes)
-    _require_learnable(dataset)
+    if min_classes >= _LEARNABLE:
+        _require_learnable(dataset)
+    elif extra := {item.label for item in dataset.items} - set(dataset.classes):
+        dataset = replace(dataset, classes=tuple(sorted({*dataset.classes, *extra})))
     if len(dataset.classes) < min_classes:
         only = f"1 class ({dataset.classes[0]})" if dataset.classes else "no class"
         raise DataError(
@@ -65,7 +71,7 @@ def choose(dataset: Dataset, reading: Reading, *, min_classes: int) -> Dataset:
             else "Name at least two with --classes, or leave it out.",
         )
     if reading.group_by is not None:
-        dataset = group_items(dataset, reading.group_by)
+        dataset = group_items(dataset, reading.group_by, joined=reading.test is not None)
     return dataset
 
 
@@ -89,11 +95,17 @@ def choose_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     return replace(dataset, items=items, classes=tuple(classes), notes=notes)
 
 
-def group_items(dataset: Dataset, pattern: str) -> Dataset:
+def group_items(dataset: Dataset, pattern: str, *, joined: bool = False) -> Dataset:
     """Give each image the group that a regular expression finds in its name.
 
     The group is what the pattern's first group matches, or all that it matches where it has none.
     An image without a match, or with an empty one, stands alone: its group is None.
+
+    Args:
+        dataset: The images.
+        pattern: The expression.
+        joined: Whether the test part is of :func:`with_test`: it is searched for in the names that
+            the images have in their own source.
 
     Raises:
         UsageError: The pattern is none, finds nothing, or finds the same in every name.
@@ -106,10 +118,12 @@ def group_items(dataset: Dataset, pattern: str) -> Dataset:
             field="group-by",
             hint=r"'part(\d+)' takes the number after part in each name.",
         ) from error
-    items = tuple(replace(it, group=_group(expression, it.name)) for it in dataset.items)
+    names = [_own_name(item, joined) for item in dataset.items]
+    pairs = zip(dataset.items, names, strict=True)
+    items = tuple(replace(item, group=_group(expression, name)) for item, name in pairs)
     sizes = Counter(item.group for item in items if item.group is not None)
     alone = len(items) - sum(sizes.values())
-    example = items[0].name if items else ""
+    example = names[0] if names else ""
     if not sizes:
         raise UsageError(
             f"--group-by '{pattern}' matches nothing in the names of {len(items)} images.",
@@ -142,6 +156,8 @@ def with_test(dataset: Dataset, test: Dataset) -> Dataset:
     Raises:
         UsageError: The data set has a test part already, or shares files with the other.
     """
+    from headstart.data.folders import real_paths  # not above: it brings Pillow along
+
     own = [item for item in dataset.items if item.split == "test"]
     if own:
         raise UsageError(
@@ -152,8 +168,9 @@ def with_test(dataset: Dataset, test: Dataset) -> Dataset:
         )
     held_out = [item for item in test.items if item.split == "test"]
     taken = held_out or list(test.items)
-    learnt = {item.path.resolve() for item in dataset.items}
-    shared = [item.name for item in taken if item.path.resolve() in learnt]
+    learnt = set(real_paths(item.path for item in dataset.items))
+    real = real_paths(item.path for item in taken)
+    shared = [item.name for item, path in zip(taken, real, strict=True) if path in learnt]
     if shared:
         raise UsageError(
             f"--test holds {_images(len(shared))} that DATA has too ({', '.join(shared[:3])}).",
@@ -199,6 +216,11 @@ def _group(expression: re.Pattern[str], name: str) -> str | None:
     if found is None:
         return None
     return found[1 if expression.groups else 0] or None
+
+
+def _own_name(item: Item, joined: bool) -> str:
+    """Return an image's name in its own source, without what ``with_test`` put before it."""
+    return item.name.partition("/")[2] if joined and item.split == "test" else item.name
 
 
 def _prefix(taken: set[str]) -> str:

@@ -12,12 +12,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from headstart.data.folders import files_below, files_in, holds_images, is_image, subfolders
+from headstart.data.folders import (
+    files_below,
+    files_by_folder,
+    files_in,
+    holds_images,
+    is_folder,
+    is_image,
+    subfolders,
+)
 from headstart.data.items import Dataset, Item
 from headstart.data.reading import Reading
 from headstart.errors import DataError
 
-__all__ = ["PART_NAMES", "class_folders", "layout", "read_class_folders"]
+__all__ = ["GIVE_TABLE", "PART_NAMES", "class_folders", "layout", "read_class_folders"]
+
+GIVE_TABLE = "give that file as DATA."
+"""What to do with a table beside images; one in a zip file can't be given."""
 
 PART_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -82,8 +93,8 @@ def class_folders(folder: Path, nested: bool = False) -> dict[str, Path]:
     """
     if not nested:
         return {path.name: path for path in subfolders(folder) if holds_images(path)}
-    holders = {path.parent for path in files_below(folder) if is_image(path)} - {folder}
-    return {path.relative_to(folder).as_posix(): path for path in sorted(holders)}
+    holders = {path for path, files in files_by_folder(folder) if any(map(is_image, files))}
+    return {path.relative_to(folder).as_posix(): path for path in sorted(holders - {folder})}
 
 
 def layout(root: Path) -> str:
@@ -102,7 +113,8 @@ def _files(folder: Path, held: Mapping[str, Path], nested: bool) -> Iterator[tup
     """Yield (class, file) of a part; each real file of a class once."""
     if nested:
         names = {path: name for name, path in held.items()}
-        yield from ((names[it.parent], it) for it in files_below(folder) if it.parent in names)
+        for path, files in files_by_folder(folder):
+            yield from ((names[path], file) for file in files if path in names)
         return
     for name, path in held.items():
         yield from ((name, file) for file in files_below(path))
@@ -178,7 +190,7 @@ def _require_images(
     """Refuse a class that is asked for, and whose folders are there but empty."""
     parts = list(parts)
     missing = [name for name in wanted if name not in found]
-    empty = [name for name in missing if any((folder / name).is_dir() for folder in parts)]
+    empty = [name for name in missing if any(is_folder(folder / name) for folder in parts)]
     if empty:
         raise DataError(
             f"{root}: no image is in the folder of {_listed(empty)}, which --classes asks for.",
@@ -203,7 +215,7 @@ def _too_few(
         hint = f"Did you mean {inner}?"
     tables = [path for path in files_in(root) if path.suffix.lower() in (".csv", ".tsv", ".jsonl")]
     if len(tables) == 1:
-        hint = f"{hint}\nIf {tables[0].name} has the labels, give that file as DATA."
+        hint = f"{hint}\nIf {tables[0].name} has the labels, {GIVE_TABLE}"
     return DataError(f"{root}: {found}.", field="data", hint=hint)
 
 

@@ -8,14 +8,23 @@ holds the link, so no loop and no detour through the whole tree is possible.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from headstart.data.read import SUFFIXES
 from headstart.data.signatures import SNIFF, image_format
 from headstart.errors import DataError
 
-__all__ = ["files_below", "files_in", "holds_images", "is_image", "subfolders"]
+__all__ = [
+    "files_below",
+    "files_by_folder",
+    "files_in",
+    "holds_images",
+    "is_folder",
+    "is_image",
+    "real_paths",
+    "subfolders",
+]
 
 _JUNK = {"__macosx", "thumbs.db", "desktop.ini"}
 
@@ -33,12 +42,51 @@ def files_in(folder: Path) -> list[Path]:
 
 def files_below(folder: Path) -> Iterator[Path]:
     """Yield the files in ``folder`` and its subfolders, each real file once; no junk."""
+    seen: set[str] = set()
+    for _, files in _walk(folder):
+        yield from (path for path, target in files if _is_new(target, seen))
+
+
+def files_by_folder(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """Yield ``folder`` and each real folder below it once, with the files directly in it; no junk.
+
+    A real file comes once in each folder that holds it or a link to it.
+    """
+    for inner, files in _walk(folder):
+        seen: set[str] = set()
+        yield inner, [path for path, target in files if _is_new(target, seen)]
+
+
+def real_paths(paths: Iterable[Path]) -> Iterator[str]:
+    """Yield the real path of each file; where many lie in one folder, that is looked up once."""
+    folders: dict[str, str] = {}
+    for path in paths:
+        folder, name = os.path.split(path)
+        if name == ".." or os.path.islink(path):  # noqa: PTH114 - many times faster
+            yield os.path.realpath(path)
+            continue
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        yield os.path.join(folders[folder], name)  # noqa: PTH118
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether a path leads to a folder; not where that may not be looked up."""
+    try:
+        return path.is_dir()
+    except OSError:  # no permission, or too long for a name
+        return False
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, list[tuple[Path, str]]]]:
+    """Yield ``folder`` and each real folder below it once, with its files and their real paths."""
     real = os.path.realpath(folder)
     visited = _lineage(real) | _lineage(os.path.realpath(folder.parent))
     waiting = [(folder, real)]
     while waiting:
-        folders, files = _entries(*waiting.pop())
-        yield from (path for path, target in files if _is_new(target, visited))
+        inner, target = waiting.pop()
+        folders, files = _entries(inner, target)
+        yield inner, files
         new = [(path, target) for path, target in folders if _is_new(target, visited)]
         waiting += reversed(new)  # the last one waiting is the next
 
@@ -89,9 +137,19 @@ def _entries(folder: Path, real: str) -> tuple[list[tuple[Path, str]], list[tupl
             continue
         path, linked = folder / entry.name, entry.is_symlink()
         target = os.path.realpath(path) if linked else os.path.join(real, entry.name)  # noqa: PTH118
-        if path.is_dir() if linked else entry.is_dir():
+        if is_folder(path) if linked else entry.is_dir():
             folders.append((path, target))
-        # Not pipes and sockets; but a link to nothing, so that it is reported as unreadable.
-        elif path.is_file() or not path.exists() if linked else entry.is_file():
+        elif _is_listed(path) if linked else entry.is_file():
             files.append((path, target))
     return folders, files
+
+
+def _is_listed(link: Path) -> bool:
+    """Tell whether a link that leads to no folder counts as a file: not to a pipe or a socket.
+
+    But one to nothing, or to where nobody may look, does, so that it is reported as unreadable.
+    """
+    try:
+        return link.is_file() or not link.exists()
+    except OSError:
+        return True

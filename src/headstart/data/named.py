@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from headstart.cache import Cache
 from headstart.data.items import Dataset, Item
 from headstart.data.reading import Reading
 from headstart.errors import MissingExtra, UnknownName
 
-__all__ = ["NAMES", "is_name", "open_name"]
+if TYPE_CHECKING:
+    from headstart.cache import Cache
+
+__all__ = ["NAMES", "as_text", "is_name", "open_name"]
 
 NAMES = ("elpv",)
 """The names that stand for themselves."""
@@ -21,6 +24,12 @@ _TORCHVISION = "torchvision:"
 def is_name(data: object) -> bool:
     """Tell whether DATA names a set; a ``Path`` never does, nor does ``./elpv``."""
     return isinstance(data, str) and (data in NAMES or data.startswith(_TORCHVISION))
+
+
+def as_text(data: str | Path) -> str:
+    """Return DATA as text that means the same: a ``Path`` that has a set's name stays a path."""
+    text = str(data)
+    return f"./{text}" if isinstance(data, Path) and is_name(text) else text
 
 
 def open_name(name: str, reading: Reading, *, cache: Cache | None = None) -> Dataset:

@@ -74,20 +74,25 @@ def unpack(
             kept.with_suffix(".json").touch()
     except OSError as problem:
         raise unwritable(folder, problem) from problem
-    return kept / path.stem if known is None else known.folder
+    return kept / _name(path) if known is None else known.folder
 
 
 def _unpack(path: Path, kept: Path, error: Refusal) -> None:
     """Unpack into a folder of its own, give it its name, and write its manifest."""
-    work = kept.with_suffix(".tmp")
+    work, name = kept.with_suffix(".tmp"), _name(path)
     try:
-        files = [it for it in extract(path, work / path.stem, error=error) if not it.is_folder]
+        files = [it for it in extract(path, work / name, error=error) if not it.is_folder]
         work.rename(kept)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     total = sum(entry.bytes for entry in files)
-    manifest = {"format": 1, "name": path.stem, "files": len(files), "bytes": total}
+    manifest = {"format": 1, "name": name, "files": len(files), "bytes": total}
     write_json(kept.with_suffix(".json"), manifest)
+
+
+def _name(path: Path) -> str:
+    """Return the name of a zip file as that of a folder in another, which ``..`` is not."""
+    return path.stem if path.stem.strip(".") else "content"
 
 
 def unpacked(folder: Path) -> list[Unpacked]:

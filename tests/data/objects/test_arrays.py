@@ -110,6 +110,22 @@ def test_npz_files_without_images_are_refused_with_what_they_hold(npz) -> None:
         read_npz(npz())
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"x": X, "y": Y, "x_test": X, "y_test": Y},
+        {"x": X, "y": Y, "images": X, "labels": Y},
+        {"x_train": X, "y_train": Y, "train_images": X, "train_labels": Y},
+    ],
+)
+def test_arrays_that_could_be_meant_twice_are_refused(npz, names) -> None:
+    first, second = list(names)[:2], list(names)[2:]
+    with pytest.raises(DataError, match="more images with labels than can be told apart") as caught:
+        read_npz(npz(**names))
+    assert f"{' with '.join(first)}, {' with '.join(second)}." in caught.value.message
+    assert "x_train" in str(caught.value.hint)
+
+
 def test_npz_files_are_never_unpickled(npz) -> None:
     with pytest.raises(DataError, match="allow_pickle") as caught:
         read_npz(npz(x=X, y=np.array(["cat", 3, None, "dog"], object)))

@@ -11,6 +11,7 @@ from PIL import Image
 
 from headstart.data.objects.elements import (
     as_array,
+    cell_of,
     class_names,
     image_of,
     label_of,
@@ -19,7 +20,7 @@ from headstart.data.objects.elements import (
 )
 from headstart.data.objects.given_rows import Given
 from headstart.data.read import decode
-from headstart.errors import BadImage, UsageError
+from headstart.errors import BadImage, DataError, UsageError
 
 GREY = np.arange(6, dtype=np.uint8).reshape(2, 3)
 
@@ -259,6 +260,22 @@ def test_pairs_and_dicts_are_elements() -> None:
     assert read_element({"image": GREY, "label": 1}, "", names) == expected
     full = {"image": GREY, "label": 1, "split": "val", "group": np.int64(4), "weight": 2.0}
     assert read_element(full, "", names) == Given(expected.image, "dog", "val", "4", 2.0)
+
+
+def test_paths_are_relative_to_the_root(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = [read_element((file, "x"), "", (), tmp_path / "a") for file in ("1.jpg", Path("../2"))]
+    assert [it.image for it in found] == [tmp_path / "a/1.jpg", tmp_path / "2"]
+    assert image_of(str(tmp_path / "3.jpg"), "", Path("elsewhere")) == tmp_path / "3.jpg"
+    assert image_of("1.jpg", "") == tmp_path / "1.jpg"
+
+
+def test_cells_beside_the_label_become_text_or_a_weight() -> None:
+    assert cell_of("group", np.int64(4), "") == "4"
+    assert cell_of("split", "val", "") == "val"
+    assert cell_of("weight", "0.5", "") == 0.5
+    with pytest.raises(DataError, match="Row 3: the weight must be a number, not 'much'"):
+        cell_of("weight", "much", "Row 3")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from PIL import Image
 
 from headstart.data.objects.given_rows import Given
 from headstart.data.objects.hugging_face import hugging_face_rows, is_hugging_face
-from headstart.errors import UsageError
+from headstart.data.reading import Reading
+from headstart.errors import DataError, UnknownName, UsageError
 
 
 @pytest.fixture
@@ -83,7 +84,10 @@ def test_a_label_column_is_chosen_by_type_then_by_name(datasets, data) -> None:
     assert [row.label for row in hugging_face_rows(renamed)] == ["dog", "cat", "dog"]
     with pytest.raises(UsageError, match=r"several columns of type ClassLabel.*fine \(Class") as e:
         next(hugging_face_rows(both.rename_column("label", "fine")))
-    assert 'data.rename_column("fine", "label")' in str(e.value)
+    assert 'columns={"label": "fine"}' in str(e.value)
+    fine = both.rename_column("label", "fine")
+    chosen = hugging_face_rows(fine, "", Reading(columns={"label": "fine"}))
+    assert [row.label for row in chosen] == ["dog", "cat", "dog"]
 
 
 def test_missing_columns_are_said_with_those_that_there_are(data) -> None:
@@ -91,7 +95,49 @@ def test_missing_columns_are_said_with_those_that_there_are(data) -> None:
         next(hugging_face_rows(data.remove_columns("image")))
     with pytest.raises(UsageError, match="no column of type ClassLabel") as caught:
         next(hugging_face_rows(data.remove_columns("label")))
-    assert "cast_column" in str(caught.value)
+    assert 'columns={"label": "…"}' in str(caught.value)
+
+
+def test_split_group_and_weight_are_columns_too(datasets, data) -> None:
+    full = (
+        data.add_column("split", [0, 1, 0])
+        .cast_column("split", datasets.ClassLabel(names=["train", "test"]))
+        .add_column("group", [7, None, 8])
+        .add_column("weight", [1.0, 0.5, None])
+    )
+    for whole in (full, full.to_iterable_dataset()):
+        assert [(it.label, it.split, it.group, it.weight) for it in hugging_face_rows(whole)] == [
+            ("dog", "train", "7", 1.0),
+            ("cat", "test", None, 0.5),
+            ("dog", "train", "8", None),
+        ]
+    with pytest.raises(DataError, match="Row 0 of test: the weight must be a number, not 'much'"):
+        next(hugging_face_rows(data.add_column("weight", ["much"] * 3), " of test"))
+
+
+def test_the_reading_says_what_columns_are_called(datasets, data) -> None:
+    whole = data.add_column("species", ["owl", "owl", "cat"]).add_column("patient", [1, 1, 2])
+    whole = whole.cast_column("patient", datasets.ClassLabel(names=["a", "b", "c"]))
+    columns = {"label": "species", "group": "patient"}
+    found = [(it.label, it.group) for it in hugging_face_rows(whole, "", Reading(columns=columns))]
+    assert found == [("owl", "b"), ("owl", "b"), ("cat", "c")]
+    grouped = hugging_face_rows(
+        whole.rename_column("label", "breed"), "", Reading(columns={"group": "patient"})
+    )
+    assert [it.label for it in grouped] == ["dog", "cat", "dog"]
+    with pytest.raises(UnknownName, match="no column in the data set named 'patients'"):
+        next(hugging_face_rows(whole, "", Reading(columns={"group": "patients"})))
+
+
+def test_the_image_column_may_be_named(datasets, data, tmp_path, noise) -> None:
+    noise(5).save(tmp_path / "5.png")
+    whole = data.add_column("mask", ["5.png"] * 3)
+    reading = Reading(columns={"path": "mask"}, root=tmp_path)
+    assert [it.image for it in hugging_face_rows(whole, "", reading)] == [tmp_path / "5.png"] * 3
+    masks = whole.cast_column("mask", datasets.Image())
+    assert next(hugging_face_rows(masks, "", reading)).image == tmp_path / "5.png"
+    with pytest.raises(UsageError, match="The column 'n' holds no images, but Value"):
+        next(hugging_face_rows(data.add_column("n", [1] * 3), "", Reading(columns={"path": "n"})))
 
 
 def test_an_image_column_among_several_must_be_called_image(datasets, data) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from PIL import Image
 
 from headstart.data.objects import in_memory
 from headstart.data.objects.in_memory import as_source
-from headstart.data.objects.kept import TABLE, root_of
+from headstart.data.objects.kept import TABLE, forget_kept, root_of
 from headstart.data.read import decode
 from headstart.data.reading import Reading
 from headstart.data.tabular.tables import read_table
@@ -76,6 +77,14 @@ def folder(tmp_path):
 def test_names_and_paths_are_returned_as_they_are(folder, data) -> None:
     assert as_source(data, folder) is data
     assert not folder.exists()
+
+
+def test_an_npz_file_that_may_not_be_seen_is_left_to_who_opens_it(folder, monkeypatch) -> None:
+    def refuse(path: object, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert as_source("secret/x.npz", folder) == "secret/x.npz"
 
 
 # All kinds give the same table
@@ -284,7 +293,71 @@ def test_pairs_of_paths_are_files(folder, tmp_path) -> None:
     assert [row["path"] for row in rows(as_source(pairs, folder))] == [str(it) for it, _ in pairs]
 
 
+def test_paths_are_relative_to_the_root(folder, tmp_path) -> None:
+    photos = tmp_path / "photos"
+    write_photos(photos, each=2)
+    files = sorted(photos.rglob("*.jpg"))
+    pairs = [(path.relative_to(photos), path.parent.name) for path in files]
+    for data in (pairs, iter(pairs), {"train": pairs}):
+        source = as_source(data, folder, Reading(root=photos))
+        assert [row["path"] for row in rows(source)] == list(map(str, files))
+
+
 # What can't be read
+
+
+@pytest.mark.parametrize("kind", ["pairs", "arrays", "parts", "npz", "stream"])
+@pytest.mark.parametrize("option", ["columns", "root"])
+def test_options_that_would_do_nothing_are_refused(folder, tmp_path, kind, option) -> None:
+    np.savez(tmp_path / "images.npz", x=X, y=Y)
+    data = {
+        "pairs": list(zip(X, Y, strict=True)),
+        "arrays": (X, Y),
+        "parts": {"train": (X, Y), "test": (X, Y)},
+        "npz": tmp_path / "images.npz",
+        "stream": Stream(),
+    }[kind]
+    asked = {"columns": {"label": "species"}, "root": tmp_path}
+    with pytest.raises(UsageError, match=f"^{option} .*, and the data has none") as caught:
+        as_source(data, folder, Reading(**{option: asked[option]}))
+    assert caught.value.field == option
+    assert not list(folder.glob("*/*"))
+    both = Reading(**{option: asked[option]}, test="labels.csv")
+    assert Path(as_source(data, folder, both)).is_file()  # for the other source
+
+
+def test_a_data_set_that_knows_its_files_has_no_root(folder, photos) -> None:
+    from torchvision.datasets import ImageFolder
+
+    with pytest.raises(UsageError, match=r"^root .*, and the data has none"):
+        as_source(ImageFolder(str(photos)), folder, Reading(root=photos))
+
+
+def test_columns_of_hugging_face_reach_the_table(folder, encoded, noise) -> None:
+    datasets = pytest.importorskip("datasets", reason="the library datasets is not installed")
+    images = [{"bytes": encoded(noise(seed)), "path": None} for seed in range(3)]
+    data = datasets.Dataset.from_dict(
+        {"image": images, "species": ["cat", "dog", "cat"], "patient": [1, 1, None]}
+    ).cast_column("image", datasets.Image())
+    reading = Reading(columns={"label": "species", "group": "patient"})
+    dataset = read_table(Path(as_source(data, folder, reading)), reading)
+    assert [(it.label, it.group) for it in dataset.items] == [
+        ("cat", "1"),
+        ("dog", "1"),
+        ("cat", None),
+    ]
+
+
+def test_given_data_that_was_removed_is_asked_for_again(folder) -> None:
+    source = Path(as_source((X, Y), folder))
+    assert as_source(source, folder) is source
+    assert forget_kept(folder) > 0
+    for again in (source, str(source)):
+        with pytest.raises(UsageError, match="no longer in the cache") as caught:
+            as_source(again, folder)
+        assert "with the same data again" in str(caught.value)
+    assert as_source((X, Y), folder) == source
+    assert as_source("given.jsonl", folder) == "given.jsonl"
 
 
 def test_a_sequence_that_changes_is_refused_and_a_stream_that_changes_is_not(folder) -> None:

@@ -17,6 +17,8 @@ import pytest
 from headstart.data.objects import kept
 from headstart.data.objects.given_rows import Given, GivenRows
 from headstart.data.objects.kept import TABLE, forget_kept, keep, list_kept, root_of
+from headstart.data.reading import Reading
+from headstart.data.tabular.tables import read_table
 from headstart.errors import DataError, ResourceError, UsageError
 
 PPM = b"P6\n1 1\n255\nabc"
@@ -72,6 +74,24 @@ def test_columns_may_have_other_names(tmp_path) -> None:
     path = keep(rows(Given(PPM, "cat", weight=0.0)), tmp_path, {"path": "file", "weight": "w"})
     assert table(path) == [{"file": "images/00000000.ppm", "label": "cat", "w": 0.0}]
     assert (path.parent / "images/00000000.ppm").read_bytes() == PPM
+
+
+def test_columns_that_were_asked_for_are_there_without_a_value(tmp_path) -> None:
+    columns = {"group": "patient", "weight": "w"}
+    path = keep(rows(Given(PPM, "cat"), Given(PPM, "dog", group="")), tmp_path, columns)
+    assert [(row["patient"], row["w"]) for row in table(path)] == [(None, None), ("", None)]
+    dataset = read_table(path, Reading(columns=columns))
+    assert [(item.group, item.weight) for item in dataset.items] == [(None, 1.0)] * 2
+
+
+def test_columns_with_the_name_of_another_take_none_away(tmp_path) -> None:
+    columns = {"label": "path", "group": "label"}
+    path = keep(rows(Given(PPM, "cat", group="tom"), Given(PPM, "dog")), tmp_path, columns)
+    items = read_table(path, Reading(columns=columns)).items
+    assert [(it.name, it.label, it.group) for it in items] == [
+        ("images/00000000.ppm", "cat", "tom"),
+        ("images/00000001.ppm", "dog", None),
+    ]
 
 
 @pytest.mark.parametrize("repeatable", [True, False])

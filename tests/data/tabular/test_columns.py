@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart.data.tabular.columns import SYNONYMS, choose_columns, known_names
+from headstart.data.tabular.columns import SYNONYMS, choose_columns, known_names, written_names
 from headstart.errors import DataError, UnknownName
 
 BOTH = ("path", "label")
@@ -56,6 +56,46 @@ def test_names_that_are_said_are_taken() -> None:
     assert notes == ["The column 'image' is taken as the path."]
 
 
+def test_a_column_that_is_said_is_nothing_else() -> None:
+    assert choose("path", "group", label="group")[0] == {"path": 0, "label": 1}
+    found = choose("path", "image", "label", label="path", group="label")
+    assert found[0] == {"label": 0, "group": 2, "path": 1}
+    message = refused("path", "label", group="label")
+    assert "has no column label" in message
+    assert "--column label=NAME" in message
+    assert choose("image", "file", "label", group="file")[0] == {"path": 0, "label": 2, "group": 1}
+
+
+def test_a_table_that_is_no_file_is_asked_about_as_python_has_it() -> None:
+    with pytest.raises(DataError, match=r"^The frame has no column label") as caught:
+        choose_columns("the frame", ("path", "labels"), {}, needed=BOTH)
+    assert caught.value.hint == "Say what they are called: columns={'label': 'labels'}"
+
+
+def test_only_the_roles_that_are_wanted_are_looked_for() -> None:
+    found = choose_columns(
+        Path("t.csv"), ("image", "file", "group"), {}, needed=(), roles=("group",)
+    )
+    assert found == ({"group": 2}, [])
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ({}, {"path": "path", "label": "label", "group": "group"}),
+        ({"label": "Group"}, {"path": "path", "label": "Group"}),
+        ({"group": "path", "weight": "label"}, {"path": "file_name", "label": "class"}),
+        ({"path": "class", "group": "LABEL"}, {"path": "class", "label": "class_name"}),
+    ],
+)
+def test_a_written_table_is_found_again_by_what_was_given(given, names) -> None:
+    written = written_names(given)
+    assert {role: written.get(role) for role in names} == names
+    assert ("group" in written) == ("Group" not in given.values())
+    positions, _ = choose_columns(Path("t.csv"), tuple(written.values()), given, needed=BOTH)
+    assert positions == {role: position for position, role in enumerate(written)}
+
+
 def test_a_name_that_is_said_and_not_there_is_unknown() -> None:
     with pytest.raises(UnknownName, match="Did you mean breed") as caught:
         choose("path", "breed", label="bread")
@@ -97,3 +137,5 @@ def test_only_what_a_table_has_can_be_named() -> None:
     with pytest.raises(UnknownName, match="Did you mean label") as caught:
         known_names({"labels": "x"})
     assert caught.value.field == "column"
+    with pytest.raises(UnknownName, match="Did you mean label"):
+        choose("path", "x", labels="x")

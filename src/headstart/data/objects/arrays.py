@@ -74,7 +74,8 @@ def read_npz(path: Path) -> tuple[dict[str | None, tuple[Any, Any]], tuple[str, 
     """
     try:
         with path.open("rb") as file, np.load(_zip(file), allow_pickle=False) as archive:
-            found = dict(_pairs(archive.files))
+            pairs = list(_pairs(archive.files))
+            found = dict(pairs) if _is_clear(pairs) else {}
             names = next((archive[name].tolist() for name in _NAMED if name in archive), None)
             parts = {part: (archive[x], archive[y]) for part, (x, y) in found.items()}
             held = ", ".join(sorted(archive.files)[:20])
@@ -91,6 +92,13 @@ def read_npz(path: Path) -> tuple[dict[str | None, tuple[Any, Any]], tuple[str, 
             field=str(path),
             hint="Write it with numpy.savez; texts as str arrays, not as objects.",
         ) from error
+    if len(pairs) > len(parts):
+        raise DataError(
+            f"{path} holds more images with labels than can be told apart: "
+            f"{', '.join(' with '.join(names) for _, names in pairs)}.",
+            field=str(path),
+            hint="Keep one pair, x and y, or one a part: x_train, y_train, x_test and y_test.",
+        )
     if not parts:
         raise DataError(
             f"{path} holds no images with labels. Its arrays: {held or 'none'}.",
@@ -101,15 +109,21 @@ def read_npz(path: Path) -> tuple[dict[str | None, tuple[Any, Any]], tuple[str, 
 
 
 def _pairs(names: Sequence[str]) -> Iterator[tuple[str | None, tuple[str, str]]]:
+    """Yield all images with labels, as (part, (name of the images, name of the labels))."""
     there = {name.lower(): name for name in names}
     for x, y in _PAIRS:
         if x in there and y in there:
             yield None, (there[x], there[y])
-            return
     for (x, y), part in itertools.product(_PAIRS, PART_NAMES):
         for images, labels in ((f"{x}_{part}", f"{y}_{part}"), (f"{part}_{x}", f"{part}_{y}")):
             if images in there and labels in there:
                 yield part, (there[images], there[labels])
+
+
+def _is_clear(pairs: Sequence[tuple[str | None, tuple[str, str]]]) -> bool:
+    """Tell whether there is one pair that is the whole, or none, and one of each part at most."""
+    parts = [part for part, _ in pairs]
+    return len(set(parts)) == len(parts) and (None not in parts or len(parts) == 1)
 
 
 def _zip(file: IO[bytes]) -> IO[bytes]:

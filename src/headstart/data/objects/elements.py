@@ -30,15 +30,17 @@ from PIL import Image
 
 from headstart.data.objects.given_rows import Given
 from headstart.data.read import decode
-from headstart.errors import BadImage, UsageError
+from headstart.errors import BadImage, DataError, UsageError
 
-__all__ = ["as_array", "class_names", "image_of", "label_of", "plain", "read_element"]
+__all__ = ["as_array", "cell_of", "class_names", "image_of", "label_of", "plain", "read_element"]
 
 _CHANNELS = (1, 3, 4)
 _FURTHER = ("split", "group", "weight")
 
 
-def read_element(element: object, where: str, classes: Sequence[str] = ()) -> Given:
+def read_element(
+    element: object, where: str, classes: Sequence[str] = (), root: Path | None = None
+) -> Given:
     """Read a pair (image, label), or a dict with ``image`` and ``label``.
 
     A dict may have ``split``, ``group`` and ``weight`` too.
@@ -47,6 +49,7 @@ def read_element(element: object, where: str, classes: Sequence[str] = ()) -> Gi
         element: What the data set gave.
         where: ``Element 7``, for messages.
         classes: The names of integer labels.
+        root: The folder that paths are relative to; None is the current one.
 
     Raises:
         UsageError: It is no such pair, a batch of them, or of values that are not understood.
@@ -67,22 +70,24 @@ def read_element(element: object, where: str, classes: Sequence[str] = ()) -> Gi
     _refuse_batch(image, label, where)
     if "group" in further:
         further["group"] = str(further["group"])
-    return Given(image_of(image, where), label_of(label, where, classes), **further)
+    return Given(image_of(image, where, root), label_of(label, where, classes), **further)
 
 
-def image_of(image: object, where: str) -> bytes | Path:
+def image_of(image: object, where: str, root: Path | None = None) -> bytes | Path:
     """Return an image as the content of a file, or as the path of the file it is.
 
     Args:
         image: One of the kinds in the table above.
         where: ``Element 7``, for messages.
+        root: The folder that a path is relative to; None is the current one.
 
     Raises:
         UsageError: It is none of them.
         BadImage: A PIL image that can't be decoded.
     """
     if isinstance(image, (str, Path)):
-        return Path(os.path.abspath(image))  # noqa: PTH100 - "..", which would hide the folder, goes
+        file = os.path.join(root or "", image)  # noqa: PTH118 - as abspath, which lets ".." go
+        return Path(os.path.abspath(file))  # noqa: PTH100 - "..", which would hide the folder, goes
     source = image if isinstance(image, Image.Image) else as_array(image, where)
     if isinstance(source, bytes):
         return source
@@ -167,6 +172,23 @@ def class_names(classes: object) -> tuple[str, ...]:
     names = [str(name[0] if isinstance(name, tuple) else name) for name in classes]
     often = Counter(names)
     return tuple(f"{n} ({i})" if often[n] > 1 else n for i, n in enumerate(names))
+
+
+def cell_of(role: str, cell: Any, where: str) -> Any:
+    """Return a table's cell in the column ``split``, ``group`` or ``weight``, of any type but None.
+
+    Raises:
+        DataError: A weight that is no number.
+    """
+    value = plain(cell)
+    if role != "weight":
+        return str(value)
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{where}: the weight must be a number, not {cell!r}.", field="weight"
+        ) from error
 
 
 def plain(value: Any) -> Any:

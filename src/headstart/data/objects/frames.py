@@ -1,24 +1,21 @@
 """pandas's ``DataFrame``: a table of images in memory.
 
-One row an image: ``path`` or ``image``, and ``label``; ``split``, ``group`` and ``weight`` as in
-any table. pandas itself is never imported.
+One row an image, its columns found as in any table: ``path`` or ``image``, and ``label``, or names
+that mean these; ``split``, ``group`` and ``weight``. pandas itself is never imported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart.data.objects.elements import image_of, label_of, plain
+from headstart.data.objects.elements import cell_of, image_of, label_of
 from headstart.data.objects.given_rows import Given
 from headstart.data.reading import Reading
-from headstart.errors import DataError
+from headstart.data.tabular.columns import choose_columns
 
 __all__ = ["frame_rows", "is_frame"]
-
-_FURTHER = ("split", "group", "weight")
-_ROLES = ("path", "image", "label", *_FURTHER)
 
 
 def is_frame(data: object) -> bool:
@@ -37,47 +34,34 @@ def frame_rows(frame: Any, reading: Reading) -> Iterator[Given]:
         reading: ``columns`` has the frame's own names for some columns.
 
     Raises:
-        DataError: There are no images, no labels, or a weight that is no number.
+        UnknownName: The frame lacks a column that ``reading`` names.
+        DataError: There are no images, no labels, several columns of a name that is needed, or
+            a weight that is no number.
         UsageError: An image or a label that is not understood.
     """
-    names = {
-        role: reading.columns.get(role, role) for role in ("path", "image", "label", *_FURTHER)
-    }
-    there = {role: name for role, name in names.items() if name in frame.columns}
-    images = there.get("path") or there.get("image")
-    if images is None or "label" not in there:
-        lacking = names["path"] if images is None else names["label"]
-        raise DataError(
-            f"The table has no column {lacking!r}. Its columns: "
-            f"{', '.join(map(repr, list(frame.columns)[:20])) or 'none'}.",
-            field="data",
-            hint=f"Rename one: data.rename(columns={{…: {lacking!r}}}).",
-        )
-    root = Path(reading.root or ".").expanduser().absolute()
-    further = [role for role in _FURTHER if role in there]
-    columns = [_cells(frame[name]) for name in (images, *(there[it] for it in ("label", *further)))]
-    for index, image, label, *cells in zip(frame.index, *columns, strict=True):
+    root = Path(reading.root or "").expanduser()
+    positions = _positions([str(name) for name in frame.columns], reading)
+    columns = (_cells(frame.iloc[:, position]) for position in positions.values())
+    for index, *values in zip(frame.index, *columns, strict=True):
         where = f"Row {index}"
-        given = {
-            role: _cell(role, cell, where)
-            for role, cell in zip(further, cells, strict=True)
-            if cell is not None
-        }
-        source = root / image if isinstance(image, (str, Path)) else image
-        yield Given(image_of(source, where), label_of(label, where), **given)
+        cells = dict(zip(positions, values, strict=True))
+        image, label = cells.pop("path"), cells.pop("label")
+        yield Given(
+            image_of(image, where, root),
+            label_of(label, where),
+            **{role: cell_of(role, it, where) for role, it in cells.items() if it is not None},
+        )
+
+
+def _positions(names: Sequence[str], reading: Reading) -> dict[str, int]:
+    """Find the columns; ``image`` goes before what else could be the path, but not before that."""
+    given = dict(reading.columns)
+    free = {name.strip().casefold() for name in names if name not in given.values()}
+    if "path" not in {*given, *free} and "image" in free:
+        given["path"] = "image"
+    return choose_columns("the DataFrame", names, given, needed=("path", "label"))[0]
 
 
 def _cells(column: Any) -> Any:
     """Return a column with None where pandas has any of its own missing values."""
     return column.astype(object).where(column.notna(), None)
-
-
-def _cell(role: str, cell: Any, where: str) -> Any:
-    if role != "weight":
-        return str(plain(cell))
-    try:
-        return float(cell)
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"{where}: the weight must be a number, not {cell!r}.", field="weight"
-        ) from error

@@ -20,6 +20,7 @@ Nobody's library is imported to find out what an object is.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -32,7 +33,7 @@ from headstart.data.objects.elements import class_names, image_of, label_of, rea
 from headstart.data.objects.frames import frame_rows, is_frame
 from headstart.data.objects.given_rows import Given, GivenRows
 from headstart.data.objects.hugging_face import hugging_face_rows, is_hugging_face
-from headstart.data.objects.kept import keep
+from headstart.data.objects.kept import TABLE, keep
 from headstart.data.reading import Reading
 from headstart.errors import UsageError
 
@@ -56,38 +57,84 @@ def as_source(data: object, folder: str | Path, reading: Reading | None = None) 
     Args:
         data: One of the kinds in the table above.
         folder: Where given data is kept.
-        reading: Its ``columns`` and ``root`` are those of a ``DataFrame``; the table that is
-            written is to be read with it too.
+        reading: Its ``columns`` are those of a ``DataFrame`` or a ``datasets.Dataset``, and paths
+            are relative to its ``root``; the table that is written is to be read with it too.
 
     Raises:
-        UsageError: ``data`` is none of these kinds, or holds something that is not understood.
-        DataError: An ``.npz`` file or an image that can't be read.
+        UsageError: ``data`` is none of these kinds, holds something that is not understood, was
+            removed from ``folder``, or has nothing that ``reading`` could be about.
+        DataError: An ``.npz`` file or an image that can't be read, or columns that are missing.
         ResourceError: The folder can't be written, or the disk is full.
     """
     reading, folder = reading or Reading(), Path(folder)
-    if isinstance(data, (str, Path)):
-        if Path(data).suffix.lower() != ".npz" or not Path(data).is_file():
-            return data
-        return keep(_npz_rows(Path(data)), folder, reading.columns)
-    return keep(_rows(data, reading), folder, reading.columns)
+    if not isinstance(data, (str, Path)):
+        return keep(_rows(data, reading), folder, reading.columns)
+    if Path(data).suffix.lower() == ".npz" and os.path.isfile(data):  # noqa: PTH113 - never raises
+        return keep(_npz_rows(Path(data), reading), folder, reading.columns)
+    _require_kept(Path(data), folder)
+    return data
+
+
+def _require_kept(path: Path, folder: Path) -> None:
+    """Refuse a table of given data that was removed: only the data itself can bring it back."""
+    kept = path.name == TABLE and path.absolute().parents[1].name == folder.name
+    if kept and not os.path.lexists(path):
+        raise UsageError(
+            f"There is no {path}: what was given as Python objects is no longer in the cache.",
+            field="data",
+            hint="Make the same call from Python with the same data again, such as "
+            "headstart.fit(data, …): a run goes on where it was.",
+        )
 
 
 def _rows(data: object, reading: Reading) -> GivenRows:
     if isinstance(data, (tuple, list)) and len(data) == 2 and all(map(are_arrays, data)):
         data = {"train": data[0], "test": data[1]}  # as keras.datasets.….load_data()
-    if not isinstance(data, Mapping):
-        return _part_rows(data, "", reading)
-    parts = _parts(data)
-    sources = {name: _part_rows(data[name], f" of {name}", reading) for name in parts}
+    parts = _parts(data) if isinstance(data, Mapping) else {"": None}
+    given = data if isinstance(data, Mapping) else {"": data}
+    if not any(is_frame(given[name]) or is_hugging_face(given[name]) for name in parts):
+        _refuse("columns", bool(reading.columns), reading)
+    sources = {
+        name: _part_rows(given[name], f" of {name}" if name else "", reading) for name in parts
+    }
 
     def chained() -> Iterator[Given]:
         for name, part in parts.items():
-            yield from (replace(row, split=part) for row in sources[name].make())
+            for row in sources[name].make():
+                yield row if part is None else replace(row, split=part)
 
-    return GivenRows(chained, all(rows.repeatable for rows in sources.values()))
+    rows = GivenRows(chained, all(rows.repeatable for rows in sources.values()))
+    return rows if reading.root is None else _with_files(rows, reading)
 
 
-def _npz_rows(path: Path) -> GivenRows:
+def _with_files(rows: GivenRows, reading: Reading) -> GivenRows:
+    """Refuse ``root`` in the end, if no image was a path."""
+
+    def watched() -> Iterator[Given]:
+        has_files = False
+        for row in rows.make():
+            has_files = has_files or isinstance(row.image, Path)
+            yield row
+        _refuse("root", not has_files, reading)
+
+    return GivenRows(watched, rows.repeatable)
+
+
+def _refuse(option: str, without_effect: bool, reading: Reading) -> None:
+    """Refuse an option that would do nothing, unless it may be meant for ``reading.test``."""
+    what = {
+        "columns": "says what the columns of a frame, a datasets.Dataset or a table are called",
+        "root": "is the folder of images that are given as relative paths",
+    }
+    if without_effect and reading.test is None:
+        raise UsageError(
+            f"{option} {what[option]}, and the data has none.", field=option, hint="Leave it out."
+        )
+
+
+def _npz_rows(path: Path, reading: Reading) -> GivenRows:
+    _refuse("columns", bool(reading.columns), reading)
+    _refuse("root", reading.root is not None, reading)
     arrays, classes = read_npz(path)
     parts: dict[Any, str | None] = {None: None} if None in arrays else _parts(arrays)
 
@@ -101,17 +148,20 @@ def _npz_rows(path: Path) -> GivenRows:
 
 def _part_rows(data: Any, where: str, reading: Reading) -> GivenRows:
     if is_hugging_face(data):
-        return GivenRows(partial(hugging_face_rows, data, where), hasattr(data, "__len__"))
+        rows = partial(hugging_face_rows, data, where, reading)
+        return GivenRows(rows, hasattr(data, "__len__"))
     if is_frame(data):
         return GivenRows(partial(frame_rows, data, reading), repeatable=True)
     if are_arrays(data):
         return GivenRows(partial(array_rows, data[0], data[1], where), repeatable=True)
     if (samples := _samples(data)) is not None:
+        _refuse("root", reading.root is not None, reading)  # it knows where its files are
         return GivenRows(partial(_sample_rows, samples, data, where), repeatable=True)
     if not isinstance(data, (bytes, bytearray)) and (
         _is_sequence(data) or isinstance(data, Iterable)
     ):
-        return GivenRows(partial(_elements, data, where), repeatable=_is_sequence(data))
+        root = Path(reading.root or "").expanduser()
+        return GivenRows(partial(_elements, data, where, root), repeatable=_is_sequence(data))
     raise UsageError(
         f"Labelled images can't be read from {type(data).__name__}.", field="data", hint=_KINDS
     )
@@ -139,7 +189,7 @@ def _sample_rows(
         yield Given(image_of(path, name), label)
 
 
-def _elements(data: Any, where: str) -> Iterator[Given]:
+def _elements(data: Any, where: str, root: Path) -> Iterator[Given]:
     """Read the pairs of a sequence by their positions, of an iterable in one pass."""
     whole, _ = _unwrapped(data)
     names = () if getattr(whole, "target_transform", None) else _names(whole)
@@ -157,7 +207,7 @@ def _elements(data: Any, where: str) -> Iterator[Given]:
                 field="data",
                 hint="Give a part of it, such as itertools.islice(data, 50_000), or a list.",
             )
-        yield read_element(element, f"Element {number}{where}", names)
+        yield read_element(element, f"Element {number}{where}", names, root)
 
 
 def _is_sequence(data: object) -> bool:

@@ -26,7 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from headstart.data.objects.given_rows import Given, GivenRows
+from headstart.data.reading import COLUMNS
 from headstart.data.signatures import SNIFF, image_format
+from headstart.data.tabular.columns import written_names
 from headstart.data.unpacked import Unpacked
 from headstart.errors import DataError, UsageError
 from headstart.files import check_writable, replacing, write_text
@@ -112,11 +114,10 @@ def root_of(table: Path, folder: Path) -> Path | None:
 def list_kept(folder: Path) -> list[Unpacked]:
     """List what is kept below ``folder``, the least recently used first."""
     found = []
-    for table in folder.glob(f"*/{TABLE}"):
+    for kept in (table.parent for table in folder.glob(f"*/{TABLE}")):
         with suppress(OSError):  # another process is removing it
-            sizes = [*_sizes(table.parent)]
-            used = table.parent.stat().st_mtime
-            found.append(Unpacked(table.parent, len(sizes), sum(sizes), used))
+            sizes = [*_sizes(kept)]
+            found.append(Unpacked(kept, len(sizes), sum(sizes), kept.stat().st_mtime))
     return sorted(found, key=lambda item: item.last_used)
 
 
@@ -168,6 +169,7 @@ def _counted(
     rows: Iterator[Given], columns: Mapping[str, str], tally: _Tally
 ) -> Iterator[tuple[str, bytes, bytes | None]]:
     """Yield each row's path, its line of the table and what its file is to hold, if it is ours."""
+    names = written_names(columns)
     for row in _guarded(rows):
         content = _content(row.image, tally)
         path = str(row.image)
@@ -177,11 +179,10 @@ def _counted(
         else:
             folder = os.path.dirname(path)  # noqa: PTH120 - many times faster, and a row each
             tally.root = os.path.commonpath((tally.root or folder, folder))
-        cells = {"path": path, "label": row.label, "split": row.split, "group": row.group}
-        named: dict[str, str | float] = {columns.get(k, k): v for k, v in cells.items() if v}
-        if row.weight is not None:
-            named[columns.get("weight", "weight")] = row.weight
-        line = json.dumps(named).encode() + b"\n"
+        cells = dict(zip(COLUMNS, (path, row.label, row.split, row.group, row.weight), strict=True))
+        # A column that was asked for is there even where no row has a value.
+        cells = {k: v for k, v in cells.items() if v not in ("", None) or k in columns}
+        line = json.dumps({names[role]: cell for role, cell in cells.items()}).encode() + b"\n"
         tally.add(line, content)
         yield path, line, content
     if not tally.rows:
