@@ -95,14 +95,16 @@ def result(
 def audit(
     *,
     findings: Sequence[Finding] = (),
+    label: Finding | None = None,
     near: Sequence[Sequence[int]] = (),
     suspects: Sequence[Any] = (),
     shortcuts: Sequence[Any] = (),
     outliers: Sequence[Any] = (),
 ) -> Any:
-    """Return what a network found."""
+    """Return what a network found; ``label`` is one of the findings too."""
     return SimpleNamespace(
-        findings=tuple(findings),
+        findings=tuple(findings) if label is None else (*findings, label),
+        label=label,
         near=tuple(near),
         suspects=tuple(suspects),
         shortcuts=tuple(shortcuts),

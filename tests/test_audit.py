@@ -76,6 +76,15 @@ def test_a_clean_set_has_next_to_no_findings():
     assert not [suspect for suspect in found.suspects if suspect.candidate]
 
 
+def test_classes_are_not_searched_for_every_image():
+    class Listed(tuple):
+        def index(self, *_):
+            pytest.fail("the classes were searched")
+
+    features, labels = blobs()
+    assert audited(features, labels, classes=Listed(CLASSES)).suspects is not None
+
+
 def test_wrong_labels_are_the_first_suspects():
     features, labels = blobs()
     wrong = labels.copy()
@@ -91,6 +100,7 @@ def test_wrong_labels_are_the_first_suspects():
     assert first.suggested == CLASSES[labels[first.position]]
     assert 2 < found.wrong_labels < 8
     assert kinds(found)[0] == "label"
+    assert found.label is found.findings[0]
     assert set(found.findings[0].files) == {f"{number:03}.jpg" for number in doubted}
 
 
@@ -109,6 +119,36 @@ def test_near_copies_are_proposed_confirmed_and_told():
     assert kinds(found)[:1] == ["split-leak"]
     assert "near-duplicate" in kinds(found)
     assert audited(features, labels, confirm=confirm, most_pairs=0).pairs == ()
+
+
+def test_what_the_probe_says_of_labels_is_no_finding_about_copies():
+    features, labels = blobs()
+    features[31] = features[3] + 0.05
+    assert labels[31] != labels[3]
+    found = audited(features, labels, confirm=copies_of((3, 31)))
+    copies = [
+        one for one in found.findings if one.kind == "label" and "show the same" in one.message
+    ]
+    assert len(copies) == 1
+    assert found.label not in copies
+    assert audited(*blobs()).label is None
+
+
+def test_more_copies_than_one_batch_holds_are_all_found():
+    rng = np.random.default_rng(0)
+    first = rng.normal(0, 1, (240, 64)).astype(np.float32)
+    features = np.concatenate([first, first + rng.normal(0, 0.1, first.shape).astype(np.float32)])
+    labels = np.arange(480) % 3
+    pairs = tuple((number, number + 240) for number in range(240))
+    found = audited(features, labels, confirm=copies_of(*pairs))
+    assert found.pairs == found.near == pairs
+    assert found.unsearched == 0
+    assert "not-searched" not in kinds(found)
+    cut = audited(features, labels, confirm=copies_of(*pairs), most_pairs=200)
+    assert len(cut.near) == 200
+    assert cut.unsearched >= 40
+    assert cut.at(np.arange(480)).unsearched == cut.unsearched
+    assert "not-searched" in kinds(cut)
 
 
 def test_known_copies_are_neither_proposed_nor_told_again():

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 import headstart.check_page
 from checks import audit, result, suspect
-from headstart.check_page import MOST_PICTURES, render_check
+from headstart.check_page import MOST_PICTURES, render_check, require_replaceable
 from headstart.data.checks.check import Finding
 from headstart.data.items import Item
 from headstart.data.read import Failure
-from headstart.errors import DataError
+from headstart.errors import DataError, ModelError, UsageError
 from pictures import picture
 
 VOID = {"meta", "link", "img", "line", "circle", "rect"}
@@ -200,3 +200,17 @@ def test_the_number_of_pictures_is_bounded_and_the_page_says_so(items):
     few = render_check(result(many, findings=found[:24]), "")
     assert Page(few).tags.count("img") == 24 * 6 + 6
     assert "left out" not in few
+
+
+def test_only_a_page_of_a_check_is_overwritten(items, tmp_path):
+    ours, mine, link = (tmp_path / name for name in ("ours.html", "mine.html", "link.html"))
+    ours.write_text(render_check(result(items), "headstart check photos"), encoding="utf-8")
+    mine.write_text("<!doctype html><title>mine</title>")
+    link.symlink_to(tmp_path / "gone.html")
+    require_replaceable(ours)
+    require_replaceable(tmp_path / "new.html")
+    for path in (mine, link):
+        with pytest.raises(ModelError, match="no page of a check"):
+            require_replaceable(path)
+    with pytest.raises(UsageError, match="is a folder"):
+        require_replaceable(tmp_path)

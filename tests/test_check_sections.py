@@ -108,7 +108,7 @@ def test_doubted_labels_have_a_section_of_their_own():
     doubts = [suspect(3, "cat", "dog", 0.97), suspect(4, "dog", "cat", 0.5, real=False)]
     told = finding("label", "3.jpg", hint="Look at them.")
     same = finding("label", "0.jpg", "1.jpg")
-    shown = by_kind(result(ITEMS, findings=[same], audit=audit(findings=[told], suspects=doubts)))
+    shown = by_kind(result(ITEMS, findings=[same], audit=audit(label=told, suspects=doubts)))
     assert list(shown) == ["label", "suspects"]
     assert [card.name for card in shown["label"].strips[0].cards] == ["0.jpg", "1.jpg"]
     (strip,) = shown["suspects"].strips
@@ -118,6 +118,16 @@ def test_doubted_labels_have_a_section_of_their_own():
         ("looks like", "dog", True),
         ("doubt", "97 %", False),
     )
+    assert shown["suspects"].hints == ("Look at them.",)
+
+
+def test_copies_under_two_labels_are_shown_whatever_labels_are_doubted():
+    near = finding("label", "0.jpg", "1.jpg", hint="Keep one.")
+    told = finding("label", "3.jpg", hint="Look at them.")
+    found = audit(findings=[near], label=told, suspects=[suspect(3, "cat", "dog")])
+    shown = by_kind(result(ITEMS, audit=found))
+    (strip,) = shown["label"].strips
+    assert [card.name for card in strip.cards] == ["0.jpg", "1.jpg"]
     assert shown["suspects"].hints == ("Look at them.",)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from checks import audit, group, item, result
@@ -16,6 +18,7 @@ ITEMS = [
     *(item(f"train/cat/{n}", "cat", split="train") for n in range(3)),
     *(item(f"test/dog/{n}", "dog", split="test") for n in range(2)),
 ]
+PLAIN = [item(f"{name}/{n}", name) for name in ("cat", "dog") for n in range(3)]
 
 
 def copies(n, kind="duplicate", severity="note", hint=None):
@@ -132,7 +135,7 @@ def test_without_findings_it_says_so():
 )
 def test_the_next_step_is_named(options, steps, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    shown = lines(result(ITEMS, **options))
+    shown = lines(result(PLAIN, **options))
     named_steps = [line[10:].split("  ")[0] for line in shown if "headstart " in line]
     assert named_steps == steps
     assert not steps or next(line for line in shown if "headstart " in line).startswith("next  ")
@@ -142,8 +145,19 @@ def test_a_table_that_is_there_is_not_proposed_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("fixed.csv", "fixed-2.csv"):
         (tmp_path / name).touch()
-    shown = lines(result(ITEMS, groups=[group(0, 1)]))
+    shown = lines(result(PLAIN, groups=[group(0, 1)]))
     assert any("--fix fixed-3.csv " in line for line in shown)
+
+
+def test_a_table_that_could_not_be_fitted_is_not_proposed():
+    items = [*PLAIN[:4], item("train/a", "dog", split="train"), item("b", "dog", split="test")]
+    items = [replace(it, split=it.split or "train") for it in items if it.name != "dog/0"]
+    shown = lines(result(items, groups=[group(3, 4)]))
+    assert not [line for line in shown if "fixed.csv" in line]
+    said = " ".join(" ".join(shown).split())
+    assert "table --fix would write none, since fit would refuse it" in said
+    assert said.count("dog") > 1
+    assert not [line for line in lines(result(ITEMS)) if line.startswith("table ")]
 
 
 def test_a_table_that_was_written_is_the_next_step(tmp_path):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 
 import headstart
-from checks import audit, item, result, scene, write_scenes
+from checks import audit, group, item, result, scene, suspect, write_scenes
 from headstart.data.checks.check import Finding
 from headstart.errors import DataError, UnknownName, UsageError
 from pictures import picture, write_photos
@@ -125,9 +126,23 @@ def test_nothing_to_look_at_is_an_error(tmp_path):
 def test_progress_is_told_by_stage(photos, own_cache):
     told = []
     headstart.check(photos, progress=lambda stage: lambda *counts: told.append((stage, *counts)))
+    assert ("read", 72, 72) in told
     stage, done, total = told[-1]
-    assert stage == "read"
-    assert done == total >= 72
+    assert stage == "pairs"
+    assert done == total > 0
+
+
+def test_who_lists_the_images_can_end_the_check_before_any_is_read(tmp_path):
+    photos = write_photos(tmp_path / "photos", each=2)
+    seen = []
+
+    def listed(dataset):
+        seen.extend(item.name for item in dataset.items)
+        raise UsageError("Not these.")
+
+    with pytest.raises(UsageError, match="Not these"):
+        headstart.check(photos, listed=listed, progress=lambda stage: pytest.fail("was read"))
+    assert len(seen) == 4
 
 
 def test_options_say_how_the_source_is_read(photos):
@@ -152,6 +167,44 @@ def test_what_a_better_look_repeats_is_said_once():
         [item("a")], findings=[first, other, nothing], audit=audit(findings=[again, nothing])
     )
     assert made.findings == (other, nothing, again, nothing)
+
+
+def test_doubted_labels_repeat_nothing_about_copies():
+    copies = Finding("label", "warning", ("a", "b"), "One image, two labels.")
+    doubts = Finding("label", "warning", ("a", "b", "c"), "3 labels are in doubt.")
+    made = result([item("a")], findings=[copies], audit=audit(label=doubts))
+    assert made.findings == (copies, doubts)
+
+
+def test_the_document_has_all_groups_and_suspects():
+    items = [item(f"{number}") for number in range(300)]
+    pairs = [group(number, number + 1) for number in range(0, 300, 2)]
+    doubts = [suspect(number, "cat", "dog", 0.75) for number in range(200)]
+    hard = suspect(200, "cat", "dog", real=False)
+    found = audit(near=[(0, 1, 2)], suspects=[*doubts, hard])
+    document = result(items, groups=pairs, audit=found).to_dict()
+    assert document["groups"] == [
+        *({"how": "bytes", "files": [f"{it}", f"{it + 1}"]} for it in range(0, 300, 2)),
+        {"how": "network", "files": ["0", "1", "2"]},
+    ]
+    assert document["suspects"] == [
+        {"path": f"{it}", "label": "cat", "suggested": "dog", "confidence": 0.75}
+        for it in range(200)
+    ]
+    assert result(items).to_dict()["suspects"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("backbone", "timm:test_resnet"), ("weights", Path("w.safetensors"))),
+        *(("size", 64), ("resize", "pad"), ("device", "cpu")),
+    ],
+)
+def test_options_of_the_network_need_one(name, value, photos):
+    with pytest.raises(UsageError, match=f"--{name} needs --deep") as error:
+        headstart.check(photos, **{name: value})
+    assert error.value.field == name
 
 
 @pytest.mark.slow

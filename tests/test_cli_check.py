@@ -178,6 +178,67 @@ def test_a_table_is_never_written_over_anything(command, faulty):
     assert "among the images" in command("check", "photos", "--fix", "photos/f.csv").refusal(2)
 
 
+def test_a_table_is_written_among_no_images_however_they_were_named(command, faulty):
+    (faulty / "link").symlink_to("photos")
+    (faulty / "table.csv").write_text("path,label\nphotos/train/cat/1.jpg,cat\n")
+    before = tree(faulty / "photos")
+    for words in (
+        ("link", "--fix", "photos/train/f.csv"),
+        ("photos/train", "--test", "photos/test", "--fix", "photos/test/f.csv"),
+        ("table.csv", "--fix", "photos/train/cat/f.csv"),
+    ):
+        assert "among the images" in command("check", *words).refusal(2)
+    assert tree(faulty / "photos") == before
+
+
+def test_a_page_of_someone_else_is_left_alone(command, faulty):
+    mine = faulty / "photos" / "index.html"
+    mine.write_text("mine")
+    assert "no page of a check" in command("check", "photos", "--html", mine).refusal(4)
+    assert mine.read_text() == "mine"
+
+
+def test_no_table_is_written_that_fit_would_refuse(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_scenes(tmp_path / "photos" / "train", each=4)
+    test = write_scenes(tmp_path / "photos" / "test", classes=("cat",), each=2, first=50)
+    (test / "dog").mkdir()
+    for photo in (tmp_path / "photos" / "train" / "dog").iterdir():
+        with Image.open(photo) as opened:
+            opened.save(test / "dog" / photo.name, quality=70)
+    assert "--fix would write none" in command("check", "photos").out
+    result = command("check", "photos", "--fix", "fixed.csv")
+    assert result.code == 3
+    assert result.err.splitlines()[-1] == (
+        "No table was written, since fit would refuse it: "
+        "test has classes without a readable training image: dog."
+    )
+    assert not (tmp_path / "fixed.csv").exists()
+
+
+def test_names_give_a_terminal_no_orders(command, tmp_path):
+    root = write_photos(tmp_path / "photos", classes=("cat\x1b[2J", "dog\nowl"), each=6)
+    shutil.copy(root / "dog\nowl" / "1.jpg", root / "dog\nowl" / "copy\nof\x1b]0;x\x07.jpg")
+    result = command("check", root, "--fix", tmp_path / "fixed.csv")
+    assert result.code == 0
+    assert not set("\x1b\x07") & set(result.out + result.err)
+    assert r"cat\x1b[2J" in result.out
+    assert r"  dog\nowl " in result.out
+    assert r"left out  dog\nowl/copy\nof\x1b]0;x\x07.jpg: the same" in result.err
+    document = command("check", root, "--json").document
+    assert list(document["classes"]) == ["cat\x1b[2J", "dog\nowl"]
+
+
+def test_options_of_the_network_need_deep(command, photos):
+    for words in (
+        ("--backbone", "timm:x"),
+        ("--device", "cpu"),
+        ("--size", 64),
+        ("--resize", "pad"),
+    ):
+        assert f"{words[0]} needs --deep" in command("check", photos, *words).refusal(2)
+
+
 def test_a_table_of_what_lies_in_the_cache_says_so(command, faulty, own_cache):
     shutil.make_archive("zipped", "zip", faulty / "photos")
     result = command("check", "zipped.zip", "--fix", "fixed.csv", "--max-bad", "0.1")

@@ -45,6 +45,14 @@ def test_data_and_talk_go_their_own_ways(capsys):
     assert err == "three\n"
 
 
+def test_names_steer_no_terminal(capsys):
+    console.put("a\x1b[31m\x9b\u202eb\r", "tab\tand\nlines stay; so do ü and \u200d")
+    console.talk("c\x07\x7f")
+    out = "a\\x1b[31m\\x9b\\u202eb\\r\ntab\tand\nlines stay; so do ü and \u200d\n"
+    assert capsys.readouterr() == (out, "c\\x07\\x7f\n")
+    assert console.one_line("a\nb\tc") == r"a\nb\tc"
+
+
 def test_json_never_holds_what_json_has_not():
     with pytest.raises(ValueError, match="nan"):
         console.put_json({"a": math.nan})
@@ -182,9 +190,11 @@ def test_decoding_and_unknown_stages_have_a_bar(monkeypatch, capsys):
     with console.Progress() as progress:
         progress({"event": "progress", "seconds": 0.1, "stage": "decode", "done": 5, "total": 50})
         progress.bar("predict")(1, 10)
+        progress.bar("pairs")(9, 90)
     err = capsys.readouterr().err
-    assert "decoding the images:   0%" in err
-    assert "predict:   0%" in err
+    for begun in ("decoding the images:   0%", "predict:   0%", "comparing likely copies:   0%"):
+        assert begun in err
+    assert " pairs/s" in err
 
 
 def test_the_summary_says_what_was_kept_and_why_it_stopped():

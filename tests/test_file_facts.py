@@ -18,8 +18,22 @@ def test_names_are_taken_apart_without_their_folders():
 
 
 def test_headers_become_facts():
-    row = {"width": 640, "height": 480, "bytes": 30720, "format": "JPEG", "mode": "RGB"}
-    tall = {"width": 100, "height": 200, "bytes": 40000, "format": "PNG", "mode": "L"}
+    row = {
+        "turned": False,
+        "width": 640,
+        "height": 480,
+        "bytes": 30720,
+        "format": "JPEG",
+        "mode": "RGB",
+    }
+    tall = {
+        "turned": False,
+        "width": 100,
+        "height": 200,
+        "bytes": 40000,
+        "format": "PNG",
+        "mode": "L",
+    }
     facts = {
         fact.name: fact
         for fact in header_facts(
@@ -36,6 +50,16 @@ def test_headers_become_facts():
     assert facts["having an EXIF block"].values.tolist() == [0, 1]
     assert facts["image width"].seen == "traces"
     assert not any(fact.habit for fact in facts.values())
+
+
+def test_a_picture_that_is_stored_on_its_side_has_the_size_it_is_seen_in():
+    row = {"width": 640, "height": 480, "bytes": 30720, "format": "JPEG", "mode": "RGB"}
+    rows = [row | {"camera": "", "exif": True, "turned": turned} for turned in (False, True)]
+    facts = {fact.name: fact for fact in header_facts(columns(iter(rows)))}
+    assert facts["image width"].values.tolist() == [640, 480]
+    assert facts["image height"].values.tolist() == [480, 640]
+    assert facts["the ratio of width to height"].values.tolist() == [640 / 480, 480 / 640]
+    assert facts["compression (bytes a pixel)"].values.tolist() == [0.1, 0.1]
 
 
 def test_light_is_seen():

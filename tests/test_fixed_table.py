@@ -13,7 +13,7 @@ from headstart.data.items import Item
 from headstart.data.reading import Reading
 from headstart.data.sources import open_dataset
 from headstart.errors import ModelError, UsageError
-from headstart.fixed_table import SUFFIXES, require_new_table, write_table
+from headstart.fixed_table import SUFFIXES, require_new_table, require_outside, write_table
 from headstart.fixing import Change, Fix, FixedRow
 from pictures import write_photos
 
@@ -104,7 +104,7 @@ def test_what_was_changed_is_in_the_document(tmp_path):
 @pytest.mark.parametrize("name", ["fixed.parquet", "fixed", "fixed.csv.gz"])
 def test_only_known_tables_are_written(name, tmp_path):
     with pytest.raises(UsageError, match="must name a table") as error:
-        require_new_table(tmp_path / name, tmp_path / "photos")
+        require_new_table(tmp_path / name)
     assert ".jsonl" in error.value.hint
 
 
@@ -114,7 +114,7 @@ def test_nothing_is_overwritten(tmp_path):
     dangling.symlink_to(tmp_path / "gone.csv")
     for path in (there, dangling):
         with pytest.raises(ModelError, match="overwrites nothing"):
-            require_new_table(path, "elpv")
+            require_new_table(path)
         with pytest.raises(ModelError, match="overwrites nothing"):
             write_table(fix_of(tmp_path, "a", "b"), path)
     assert there.read_text() == "mine"
@@ -126,6 +126,26 @@ def test_no_table_is_written_among_the_images(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for path in (photos / "fixed.csv", Path("photos/cat/../fixed.csv")):
         with pytest.raises(UsageError, match="among the images"):
-            require_new_table(path, photos)
-    require_new_table(photos / ".." / "fixed.csv", photos)
-    require_new_table(photos / "fixed.csv", photos / "table.csv")
+            require_outside(path, [photos])
+    require_outside(photos / ".." / "fixed.csv", [photos])
+    require_new_table(photos / ".." / "fixed.csv")
+
+
+def test_links_lead_no_table_among_the_images(tmp_path):
+    photos = write_photos(tmp_path / "photos", each=1)
+    (tmp_path / "link").symlink_to(photos)
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    for path, source in (("link/f.csv", photos), ("photos/f.csv", tmp_path / "link")):
+        with pytest.raises(UsageError, match="among the images"):
+            require_outside(tmp_path / path, ["elpv", source])
+    require_outside(tmp_path / "round" / "f.csv", [photos])
+
+
+def test_no_table_is_written_where_the_images_of_a_table_lie(tmp_path):
+    photos = write_photos(tmp_path / "photos", each=1)
+    (tmp_path / "link").symlink_to(photos / "cat")
+    items = [Item(photos / "cat" / "0.jpg", "0.jpg", "cat")]
+    for folder in ("photos/cat", "link"):
+        with pytest.raises(UsageError, match="among the images"):
+            require_outside(tmp_path / folder / "f.csv", [tmp_path / "table.csv"], items)
+    require_outside(photos / "f.csv", [tmp_path / "table.csv"], items)

@@ -163,6 +163,34 @@ def test_what_is_odd_is_told_and_stays():
     assert changes(fix, "suspect") == {"b": "one colour", "c": "unlike all other images"}
 
 
+def test_a_class_that_copies_leave_without_training_images_is_a_refusal():
+    items = [
+        *(item(f"cat/{n}", split="train") for n in range(2)),
+        item("dog", "dog", split="train"),
+        *(item("held/dog", "dog", split="test"), item("held/cat", split="test")),
+    ]
+    assert mend(result(items)).refusal is None
+    fix = mend(result(items, groups=[group(2, 3)]))
+    assert names(fix) == ["cat/0", "cat/1", "held/dog", "held/cat"]
+    assert fix.refusal is not None
+    assert "dog" in fix.refusal.message
+
+
+def test_groups_that_leave_nothing_to_test_on_are_a_refusal():
+    items = [item(f"{label}/{n}", label) for label in ("cat", "dog") for n in range(2)]
+    assert mend(result(items)).refusal is None
+    near = [group(0, 1, how="near"), group(2, 3, how="near")]
+    refusal = mend(result(items, groups=near)).refusal
+    assert refusal is not None
+    assert "too few images to hold any out" in refusal.message
+
+
+def test_fewer_than_two_classes_are_a_refusal():
+    refusal = mend(result([item("a"), item("b")])).refusal
+    assert refusal is not None
+    assert "Fewer than 2 classes" in refusal.message
+
+
 @st.composite
 def data_sets(draw):
     n = draw(st.integers(1, 12))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 import headstart
+from headstart import trust
 from pictures import write_photos
 
 
@@ -36,6 +38,7 @@ def test_the_score_is_given_without_near_copies_too(parted, small, tmp_path):
     fitted = headstart.fit(parted, tmp_path / "run", **small)
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["without_copies"]["left_out"] == 2
+    assert report["without_copies"]["complete"] is True
     assert report["test"]["accuracy"]["n"] == 12
     without = report["without_copies"]["test"]["accuracy"]
     assert without["n"] == 10
@@ -51,6 +54,19 @@ def test_the_score_is_given_without_near_copies_too(parted, small, tmp_path):
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Without 2 images of test that have a near copy" in page
     assert fitted.report.timings["audit_s"] > 0
+
+
+def test_a_search_that_was_cut_short_is_told(parted, small, tmp_path, monkeypatch):
+    for name, number in (("cat", 1), ("dog", 4)):
+        again(parted / f"test/{name}/{number}.jpg", parted / f"train/{name}/again.jpg")
+    whole = trust.audit
+    monkeypatch.setattr(
+        trust, "audit", lambda *args, **more: replace(whole(*args, **more), unsearched=7)
+    )
+    headstart.fit(parted, tmp_path / "run", **small)
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["without_copies"]["left_out"] == 2
+    assert report["without_copies"]["complete"] is False
 
 
 def test_without_copies_nothing_is_left_out(parted, small, tmp_path):

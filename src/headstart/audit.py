@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,15 +38,15 @@ from headstart.shortcuts import Shortcut
 from headstart.training.device import first_path, pick_device
 from headstart.training.features import extract
 
-__all__ = ["MOST_PAIRS", "Audit", "audit", "deep"]
+__all__ = ["LEAST_PAIRS", "MOST_PAIRS", "Audit", "audit", "deep"]
 
 Confirm = Callable[[Sequence[Path], Iterable[tuple[int, int]]], Sequence[tuple[int, int]]]
 Located = TypeVar("Located", Overlap, Shortcut)
 Placed = TypeVar("Placed", Suspect, Outlier)
 
-# Confirming a pair costs ten milliseconds or so, decoding aside.
-MOST_PAIRS = 100
-_MOST_PAIRS_DEEP = 2000
+# Comparing a pair costs a few milliseconds, decoding photos of half a megapixel included.
+LEAST_PAIRS, MOST_PAIRS = 100, 2000
+_LEAST_PAIRS_DEEP, _MOST_PAIRS_DEEP = 2000, 20_000
 _LEAST_OF_CLASS = 5  # different images, for a class to be judged by probes
 _MOST_NAMED = 10
 
@@ -59,21 +60,26 @@ class Audit:
             ``overlap``, ``outlier``, ``shortcut`` and ``few-images``.
         near: Groups of near copies, each with the exact copies of its members.
         pairs: The pairs that features proposed and pixels confirmed.
+        label: The one of ``findings`` that lists what the probe would label otherwise, which other
+            findings of kind ``label``, about copies, have nothing to do with; None without.
         suspects: Images the probe would label otherwise, the surest first.
         wrong_labels: How many labels are wrong, as confident learning estimates.
         overlaps: Pairs of classes that are confused, the worst first.
         outliers: Images unlike all others, the strangest first.
         shortcuts: What tells classes without a look at the pictures, the strongest first.
+        unsearched: How many pairs may be near copies too and were not compared.
     """
 
     findings: tuple[Finding, ...]
     near: tuple[tuple[int, ...], ...] = ()
     pairs: tuple[tuple[int, int], ...] = ()
+    label: Finding | None = None
     suspects: tuple[Suspect, ...] = ()
     wrong_labels: float = 0.0
     overlaps: tuple[Overlap, ...] = ()
     outliers: tuple[Outlier, ...] = ()
     shortcuts: tuple[Shortcut, ...] = ()
+    unsearched: int = 0
 
     def at(self, rows: npt.NDArray[np.int64]) -> Audit:
         """Return the audit with positions among the items that those audited were taken from.
@@ -101,6 +107,7 @@ def audit(
     facts: Sequence[Fact] = (),
     known: Iterable[Sequence[int]] = (),
     seed: int = 0,
+    least_pairs: int = LEAST_PAIRS,
     most_pairs: int = MOST_PAIRS,
     confirm: Confirm | None = None,
 ) -> Audit:
@@ -115,26 +122,38 @@ def audit(
             ``items``. None is looked for without at least two classes to tell.
         known: Groups of copies, exact or near, that need no confirmation and have findings already.
         seed: Deals the folds.
-        most_pairs: How many proposed pairs of near copies are confirmed by their pixels.
+        least_pairs: How many proposed pairs of near copies are compared by their pixels at least.
+        most_pairs: How many at most, where those compared give reason to go on.
         confirm: As :func:`headstart.data.checks.copies.confirm`, which it is by default.
     """
     neighbours = nearest(features, max(near_copies.NEIGHBOURS, outliers.NEIGHBOUR))
     known = [*same_files(digests), *known]
-    confirm = confirm or copies.confirm
     paths = [item.path for item in items]
     settled = near_copies.components(len(items), known)
-    pairs = sorted(confirm(paths, near_copies.proposed(neighbours, settled, most_pairs)))
-    near = near_copies.groups_of(pairs, digests, known, lambda asked: confirm(paths, asked))
-    units = near_copies.components(len(items), [*known, *pairs, *_by_group(items)])
+    same = partial(confirm or copies.confirm, paths)
+    proposals = near_copies.proposed(neighbours, settled)
+    searched = near_copies.search(proposals, same, least=least_pairs, most=most_pairs)
+    near = near_copies.groups_of(searched.pairs, digests, known, same)
+    units = near_copies.components(len(items), [*known, *searched.pairs, *_by_group(items)])
     names = [item.name for item in items]
-    labels = np.array([classes.index(item.label) for item in items], dtype=np.int64)
+    number = {label: place for place, label in enumerate(classes)}
+    labels = np.array([number[item.label] for item in items], dtype=np.int64)
     strange = outliers.outliers(neighbours, labels)
     judged = _judge(names, classes, features, labels, units, (*facts, *name_facts(names)), seed)
     found = [*near_copies.findings(near, items), *judged.findings]
     if (finding := outliers.finding(strange, names)) is not None:
         found.append(finding)
+    if searched.left:
+        found.append(near_copies.unsearched(searched.left))
     found.sort(key=lambda finding: finding.severity, reverse=True)  # warnings before notes
-    return replace(judged, findings=tuple(found), near=near, pairs=tuple(pairs), outliers=strange)
+    return replace(
+        judged,
+        findings=tuple(found),
+        near=near,
+        pairs=searched.pairs,
+        outliers=strange,
+        unsearched=searched.left,
+    )
 
 
 def deep(
@@ -190,7 +209,8 @@ def deep(
         facts=[fact.at(rows) for fact in facts],
         known=[group for group in known if len(group) > 1],
         seed=options.seed,
-        most_pairs=max(MOST_PAIRS, min(len(rows), _MOST_PAIRS_DEEP)),
+        least_pairs=max(LEAST_PAIRS, min(len(rows), _LEAST_PAIRS_DEEP)),
+        most_pairs=_MOST_PAIRS_DEEP,
     )
     return done.at(rows)
 
@@ -236,7 +256,9 @@ def _judge(
     found += [] if in_doubt is None else [in_doubt]
     found += [overlap.finding(pair, some) for pair in overlaps]
     found += [shortcuts.finding(shortcut, some, kept) for shortcut in betrayed]
-    parts = Audit(tuple(found), suspects=suspects, overlaps=overlaps, shortcuts=betrayed)
+    parts = Audit(
+        *(tuple(found), (), (), in_doubt, suspects), overlaps=overlaps, shortcuts=betrayed
+    )
     return replace(parts.at(rows), wrong_labels=estimate)
 
 

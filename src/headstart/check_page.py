@@ -11,6 +11,7 @@ import time
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart import __version__
@@ -20,16 +21,17 @@ from headstart.data.checks.check import Finding
 from headstart.data.items import Item
 from headstart.data.loader import in_threads
 from headstart.data.read import decode
-from headstart.errors import BadImage
+from headstart.errors import BadImage, ModelError, UsageError
 from headstart.markup import render
 from headstart.report import thumbnail
 
 if TYPE_CHECKING:
     from headstart.checking import CheckResult
 
-__all__ = ["MOST_PICTURES", "render_check"]
+__all__ = ["MOST_PICTURES", "render_check", "require_replaceable"]
 
 MOST_PICTURES = 240  # some 5 kB each, so that the page stays below 2 MB
+_MARK = b'<meta name="generator" content="headstart check">'  # near the page's beginning
 _SIDE = 160  # pixels of a picture's longer side
 _SAMPLES = 6  # pictures of a class
 _SAMPLED = 12  # classes that have them
@@ -71,6 +73,30 @@ def render_check(result: CheckResult, command: str) -> str:
         created=time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
         version=__version__,
     )
+
+
+def require_replaceable(path: Path) -> None:
+    """Check, before anything is computed, that a page may be written to ``path``.
+
+    Raises:
+        UsageError: It is a folder.
+        ModelError: There is something that is no page of a check.
+    """
+    if path.is_dir():
+        raise UsageError(f"--html must name a file; {path} is a folder.", field="html")
+    if not path.exists() and not path.is_symlink():
+        return
+    try:
+        with path.open("rb") as file:
+            ours = _MARK in file.read(1024)
+    except OSError:  # a link to nowhere, or not for us to read
+        ours = False
+    if not ours:
+        raise ModelError(
+            f"{path} exists and is no page of a check, so --html leaves it alone.",
+            field="html",
+            hint="Name another file, or remove that one.",
+        )
 
 
 def _severities(findings: Sequence[Finding]) -> list[tuple[str, str]]:

@@ -162,8 +162,7 @@ def sections(result: CheckResult) -> Iterator[Section]:
     findings: Sequence[Finding] = result.findings
     suspects = _suspects(result)
     if suspects is not None and result.audit is not None:  # told by that section, and better
-        told = {id(finding) for finding in result.audit.findings if finding.kind == "label"}
-        findings = [finding for finding in findings if id(finding) not in told]
+        findings = [finding for finding in findings if finding is not result.audit.label]
     for kind, some in _by_kind(findings).items():
         if suspects is not None and some[0].severity == "note":
             yield suspects
@@ -246,8 +245,8 @@ def _suspects(result: CheckResult) -> Section | None:
         for it in suspects[:_SUSPECTS_SHOWN]
     )
     others = tuple(result.items[it.position].name for it in suspects[len(cards) :])
-    told = [finding for finding in result.audit.findings if finding.kind == "label"]
-    hint = told[0].hint if told else None
+    told = result.audit.label
+    hint = None if told is None else told.hint
     message = f"{spoken(len(suspects), 'image')}, the surest first."
     title, meaning = _SUSPECTS
     return Section("suspects", title, meaning, "warning", (Strip(message, hint, cards, others),))

@@ -11,7 +11,8 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headstart.fixing import LEAST_CLASSES, mend
+from headstart.checking import LEAST_CLASSES
+from headstart.fixing import Fix, mend
 from headstart.report import shortened, text_width
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def lines(
         reading: The options that said how the data is read, for the commands that come next.
     """
     facts = list(_facts(result))
-    steps = list(_next_steps(result, table, reading))
+    fix = mend(result) if table is None else table.fix
+    steps = list(_next_steps(result, table, fix, reading))
     return [
         _headline(result),
         "",
@@ -60,6 +62,7 @@ def lines(
         *([""] if facts else []),
         *(_finding_lines(result.findings) or ["Nothing wrong was found."]),
         *([] if result.refusal is None else _refusal(result.refusal)),
+        *(_no_table(fix) if table is None and result.refusal is None else []),
         *(["", *steps] if steps else []),
     ]
 
@@ -85,15 +88,17 @@ def spoken(n: int, noun: str) -> str:
     return f"{n:,} {noun if n == 1 else plural}"
 
 
-def _next_steps(result: CheckResult, table: Table | None, reading: Sequence[str]) -> Iterator[str]:
+def _next_steps(
+    result: CheckResult, table: Table | None, fix: Fix, reading: Sequence[str]
+) -> Iterator[str]:
     """Yield the commands that pay next, a line each."""
     data = shlex.join([result.data, *reading])
     steps = []
     if table is not None:
         steps.append((table.command, f"{spoken(len(table.fix.rows), 'image')} of the table"))
-    elif _mendable(result):
-        fix = f"headstart check {data} --fix {shlex.quote(_new_table(result.data))}"
-        steps.append((fix, "writes a table without these faults, to fit"))
+    elif _changed(fix) and fix.refusal is None:
+        command = f"headstart check {data} --fix {shlex.quote(_new_table(result.data))}"
+        steps.append((command, "writes a table without these faults, to fit"))
     if result.audit is None and len([n for n in result.classes.values() if n]) >= LEAST_CLASSES:
         steps.append((f"headstart check {data} --deep", "asks a network: wrong labels, shortcuts"))
     if table is None and result.refusal is None:
@@ -177,11 +182,19 @@ def _refusal(refusal: DataError) -> list[str]:
     return ["", *_wrapped("fit", f"would not begin: {message}. {'' if chr(10) in hint else hint}")]
 
 
-def _mendable(result: CheckResult) -> bool:
-    """Tell whether a table would be better than the data, and could be fitted."""
-    fix = mend(result)
-    changed = any(change.what != "suspect" for change in fix.changes)
-    return changed and len(fix.classes) >= LEAST_CLASSES
+def _no_table(fix: Fix) -> list[str]:
+    """Return why a table without the faults is not proposed, where these could be left out."""
+    if fix.refusal is None or not _changed(fix):
+        return []
+    why = (
+        f"--fix would write none, since fit would refuse it: {fix.refusal.message.splitlines()[0]}"
+    )
+    return ["", *_wrapped("table", why)]
+
+
+def _changed(fix: Fix) -> bool:
+    """Tell whether a table would differ from the data."""
+    return any(change.what != "suspect" for change in fix.changes)
 
 
 def _new_table(data: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,21 +18,22 @@ from headstart.data.read import Failure
 from headstart.data.reading import Reading
 from headstart.data.sources import open_dataset
 from headstart.data.splits.split import Split, make_split
-from headstart.errors import DataError
+from headstart.errors import DataError, UsageError
 from headstart.memory import FileMemory
 from headstart.options import Options
 
 if TYPE_CHECKING:
     from headstart.audit import Audit
 
-__all__ = ["PARTS", "CheckResult", "check"]
+__all__ = ["LEAST_CLASSES", "PARTS", "CheckResult", "check", "divide"]
 
 Progress = Callable[[int, int], None]
 PARTS = ("train", "val", "test")
+LEAST_CLASSES = 2  # to learn from
 
 _GRAVITY = ("error", "warning", "note")
 _SAID_OTHERWISE = {"removed"}  # what a fit would leave out is told as the leak that it is
-_LEAST_CLASSES = 2  # to learn from
+_OF_DEEP = ("backbone", "weights", "size", "resize", "device")  # options only it reads
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,12 @@ class CheckResult:
         """All that was found, the gravest first, each thing once."""
         refused = () if self.refusal is None else tuple(self._refused(self.refusal))
         deep = () if self.audit is None else self.audit.findings
+        doubts = None if self.audit is None else self.audit.label  # says nothing about copies
+        copies = [finding for finding in deep if finding is not doubts]
         known = {finding.kind for finding in self.inspection.findings} | _SAID_OTHERWISE
         split = () if self.split is None else self.split.findings
         of_split = [finding for finding in split if finding.kind not in known]
-        found = [*refused, *_not_repeated(self.inspection.findings, deep), *of_split, *deep]
+        found = [*refused, *_not_repeated(self.inspection.findings, copies), *of_split, *deep]
         return tuple(sorted(found, key=lambda finding: _GRAVITY.index(finding.severity)))
 
     def _refused(self, refusal: DataError) -> Iterable[Finding]:
@@ -118,7 +121,11 @@ class CheckResult:
             yield Finding(refusal.field or "data", "error", (), refusal.message, refusal.hint)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the document that ``headstart check --json`` prints."""
+        """Return the document that ``headstart check --json`` prints.
+
+        A finding lists a hundred files at most, and a hundred groups of copies have findings of
+        their own; ``failed``, ``groups`` and ``suspects`` are complete.
+        """
         return {
             "data": self.data,
             "n": self.n,
@@ -129,10 +136,30 @@ class CheckResult:
             "formats": self.formats,
             "failed": [{"path": it.name, "reason": it.reason} for it in self.failed],
             "findings": [finding.to_dict() for finding in self.findings],
+            "groups": list(self._groups()),
+            "suspects": list(self._suspects()),
             "deep": self.audit is not None,
             "usable": self.refusal is None,
             "seconds": round(self.seconds, 3),
         }
+
+    def _groups(self) -> Iterable[dict[str, Any]]:
+        """Yield every group of copies; ``how`` is ``network`` where features proposed it."""
+        near = () if self.audit is None else self.audit.near
+        known = ((group.how, group.members) for group in self.inspection.groups)
+        for how, members in (*known, *(("network", group) for group in near)):
+            yield {"how": how, "files": [self.items[position].name for position in members]}
+
+    def _suspects(self) -> Iterable[dict[str, Any]]:
+        """Yield every label that a network doubts, the surest first."""
+        for it in () if self.audit is None else self.audit.suspects:
+            if it.candidate:
+                yield {
+                    "path": self.items[it.position].name,
+                    "label": it.given,
+                    "suggested": it.suggested,
+                    "confidence": it.confidence,
+                }
 
 
 def check(
@@ -141,6 +168,7 @@ def check(
     deep: bool = False,
     cache: Cache | None = None,
     progress: Callable[[str], Progress] | None = None,
+    listed: Callable[[Dataset], None] | None = None,
     **options: Any,
 ) -> CheckResult:
     """Look at every image of a data set, and list all that is wrong with it.
@@ -150,8 +178,9 @@ def check(
             objects (``docs/data.md``).
         deep: Ask a network as well: label errors, outliers, classes that overlap, shortcuts.
         cache: Where what was learnt of files is remembered; the user's cache by default.
-        progress: Given the name of a stage (``read``, ``features``), returns what is called with
-            (done, total) images.
+        progress: Given the name of a stage (``read``, ``pairs``, ``features``), returns what is
+            called with (done, total) images, or pairs of them.
+        listed: Called with the images before the first is read; what it raises ends the check.
         **options: Fields of ``headstart.Options``: how the source is read, ``max_bad``, and the
             network of ``deep``.
 
@@ -159,12 +188,13 @@ def check(
         What was found. Data that ``fit`` would refuse is told as such, with its findings.
 
     Raises:
-        UsageError: An option can't be used, or a name is unknown.
+        UsageError: An option can't be used, or only with ``deep``, or a name is unknown.
         DataError: There is nothing that could be looked at: no image, or a layout that can't be
             understood.
     """
     start = time.perf_counter()
     chosen = Options(**options)
+    _require_reader(chosen, deep)
     cache = cache or Cache()
 
     def bar(stage: str) -> Progress | None:
@@ -172,13 +202,17 @@ def check(
 
     source = as_source(data, cache.given, chosen.reading)
     dataset, refusal = _opened(source, chosen.reading, cache)
+    if listed is not None:
+        listed(dataset)
+    memory, max_bad = FileMemory(cache.files), chosen.max_bad
     inspection = inspect(
-        dataset, FileMemory(cache.files), max_bad=chosen.max_bad, progress=bar("read")
+        dataset, memory, max_bad=max_bad, progress=bar("read"), pair_progress=bar("pairs")
     )
-    split, impossible = (None, None) if refusal else _split(dataset, inspection)
+    items, digests = inspection.items, inspection.digests
+    split, impossible = (None, None) if refusal else divide(items, digests, dataset.classes)
     refusal = refusal or inspection.refusal or impossible
     audit = None
-    if deep and len({item.label for item in inspection.items}) >= _LEAST_CLASSES:
+    if deep and len({item.label for item in items}) >= LEAST_CLASSES:
         from headstart.audit import deep as look_deeper
 
         audit = look_deeper(dataset, inspection, chosen, cache=cache, progress=bar("features"))
@@ -200,15 +234,22 @@ def _opened(data: str | Path, reading: Reading, cache: Cache) -> tuple[Dataset, 
         return dataset, error
 
 
-def _split(dataset: Dataset, inspection: Inspection) -> tuple[Split | None, DataError | None]:
-    """Split the images as a fit does by default, or return what stops it."""
-    items = inspection.items
+def divide(
+    items: Sequence[Item], digests: Sequence[str], classes: Iterable[str]
+) -> tuple[Split | None, DataError | None]:
+    """Split images as a fit does by default, or return what stops it.
+
+    Args:
+        items: Readable images.
+        digests: Their image digests, in the same order.
+        classes: All that are to be learnt.
+    """
     try:
-        split = make_split(items, inspection.looks.digests)
+        split = make_split(items, digests)
     except DataError as error:
         return None, error
     learnt = {items[index].label for index in split.train}
-    gone = [name for name in dataset.classes if name not in learnt]
+    gone = [name for name in classes if name not in learnt]
     if gone:
         return None, DataError(
             f"These classes have no readable training image: {', '.join(gone[:10])}.",
@@ -232,6 +273,17 @@ def _counts(split: Split) -> dict[str, Any]:
         "n_val": len(split.val),
         "n_test": len(split.test),
     }
+
+
+def _require_reader(options: Options, deep: bool) -> None:
+    usual = Options()
+    for name in () if deep else _OF_DEEP:
+        if getattr(options, name) != getattr(usual, name):
+            raise UsageError(
+                f"--{name} needs --deep: without it no network is asked.",
+                field=name,
+                hint=f"Add --deep, or leave --{name} out.",
+            )
 
 
 def _not_repeated(found: Iterable[Finding], again: Iterable[Finding]) -> Iterable[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +33,7 @@ from headstart.files import check_writable, write_text
 
 if TYPE_CHECKING:
     from headstart.checking import CheckResult
+    from headstart.data.items import Dataset
     from headstart.fixed_table import Table
 
 __all__ = ["add_commands"]
@@ -80,20 +82,29 @@ def check(
     }
     if html is not None and html.suffix.lower() not in _PAGES:
         raise UsageError(f"--html must name a page, as check.html, not {html}.", field="html")
-    if html is not None and html.is_dir():
-        raise UsageError(f"--html must name a file; {html} is a folder.", field="html")
-    if fix is not None:
-        from headstart.fixed_table import require_new_table
+    if html is not None:
+        from headstart.check_page import require_replaceable
 
-        require_new_table(fix, data)
+        require_replaceable(html)
+    sources = [source for source in (data, test) if source is not None]
+    if fix is not None:
+        from headstart.fixed_table import require_new_table, require_outside
+
+        require_new_table(fix)
+        require_outside(fix, sources)
     for path in filter(None, (html, fix)):  # told now, not after minutes
         check_writable(path.parent)
+
+    def listed(dataset: Dataset) -> None:
+        if fix is not None:  # a table's images lie anywhere
+            require_outside(fix, sources, dataset.items)
+
     from headstart.check_text import lines
     from headstart.checking import check as check_images
 
     with console.Progress() as progress:
-        result = check_images(data, deep=deep, progress=progress.bar, **options)
-    console.talk(*(f"note      {note}" for note in result.notes))
+        result = check_images(data, deep=deep, progress=progress.bar, listed=listed, **options)
+    _talk(f"note      {note}" for note in result.notes)
     table = None if fix is None else _write_table(result, fix)
     if html is not None:
         from headstart.check_page import render_check
@@ -105,7 +116,8 @@ def check(
         console.put_json(result.to_dict() | beside | page)
     else:
         reading = _as_typed(column, root, nested, classes, group_by, test)
-        console.put(*lines(result, table, reading), *([] if html is None else ["", str(html)]))
+        shown = [*lines(result, table, reading), *([] if html is None else ["", str(html)])]
+        console.put(*map(console.one_line, shown))
     if result.refusal is not None or (fix is not None and table is None):
         raise typer.Exit(DataError.exit_code)
 
@@ -114,20 +126,24 @@ def _write_table(result: CheckResult, path: Path) -> Table | None:
     """Write the table without the faults and list all that was changed; None if nothing is left."""
     from headstart.cache import Cache
     from headstart.fixed_table import write_table
-    from headstart.fixing import LEAST_CLASSES, mend
+    from headstart.fixing import mend
 
     fix = mend(result)
-    console.talk(*(f"{it.what:<9} {it.name}: {it.why}" for it in fix.changes))
-    if len(fix.classes) < LEAST_CLASSES:
-        console.talk(f"No table was written: fewer than {LEAST_CLASSES} classes would be left.")
+    _talk(f"{it.what:<9} {it.name}: {it.why}" for it in fix.changes)
+    if fix.refusal is not None:
+        why = fix.refusal.message.splitlines()[0]
+        _talk([f"No table was written, since fit would refuse it: {why}"])
         return None
     table = write_table(fix, path)
     if fix.rows[0].item.path.absolute().is_relative_to(Cache().folder.absolute()):
-        console.talk(
-            f"note      The images of {result.data} lie where it was unpacked, in the cache: the "
-            "table is of use until that is cleared."
-        )
+        cached = f"The images of {result.data} lie where it was unpacked, in the cache"
+        _talk([f"note      {cached}: the table is of use until that is cleared."])
     return table
+
+
+def _talk(lines: Iterable[str]) -> None:
+    """Print talk, each name in it on one line whatever it holds."""
+    console.talk(*map(console.one_line, lines))
 
 
 def _as_typed(

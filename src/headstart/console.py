@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections import Counter
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Progress",
     "cache_table",
+    "one_line",
     "predictions_csv",
     "put",
     "put_json",
@@ -31,6 +33,7 @@ __all__ = [
 
 _STAGES = {
     "read": "checking the images",
+    "pairs": "comparing likely copies",
     "features": "computing features",
     "decode": "decoding the images",
     "evaluate": "evaluating",
@@ -45,21 +48,34 @@ _METRICS = {
 }
 
 
+# What makes a terminal do something, or show text in another order; tab and newline are ours too.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def one_line(text: str) -> str:
+    """Return a text that holds names of files or classes with what would end its line escaped."""
+    return text.replace("\n", r"\n").replace("\t", r"\t")
+
+
 def put(*lines: str) -> None:
-    """Print data."""
+    """Print data; what would steer a terminal is escaped."""
     for line in lines:
-        print(line, flush=True)
+        print(_tame(line), flush=True)
 
 
 def put_json(document: Any) -> None:
     """Print one JSON document."""
-    put(json.dumps(document, indent=2, allow_nan=False))
+    print(json.dumps(document, indent=2, allow_nan=False), flush=True)
 
 
 def talk(*lines: str) -> None:
-    """Print talk."""
+    """Print talk; what would steer a terminal is escaped."""
     for line in lines:
-        print(line, file=sys.stderr, flush=True)
+        print(_tame(line), file=sys.stderr, flush=True)
+
+
+def _tame(line: str) -> str:
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), line)
 
 
 class Progress:
@@ -133,7 +149,7 @@ def _bar_name(event: Mapping[str, Any]) -> str:
 
 
 def _unit(stage: str) -> str:
-    return " steps" if stage == "epoch" else " images"
+    return {"epoch": " steps", "pairs": " pairs"}.get(stage, " images")
 
 
 def _stage(event: Mapping[str, Any]) -> str | None:

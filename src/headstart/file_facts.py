@@ -43,16 +43,17 @@ class Fact:
 
 
 def header_facts(facts: Facts) -> tuple[Fact, ...]:
-    """Turn what headers say into facts to try.
+    """Turn what headers say into facts to try; width and height are those of upright pictures.
 
     Args:
         facts: Columns of N images.
     """
-    pixels = facts.width.astype(np.float64) * facts.height
+    width, height = _upright(facts)
+    pixels = width.astype(np.float64) * height
     return (
-        Fact("image width", facts.width, "traces"),
-        Fact("image height", facts.height, "traces"),
-        Fact("the ratio of width to height", facts.width / np.maximum(facts.height, 1), "seen"),
+        Fact("image width", width, "traces"),
+        Fact("image height", height, "traces"),
+        Fact("the ratio of width to height", width / np.maximum(height, 1), "seen"),
         Fact("compression (bytes a pixel)", facts.bytes / np.maximum(pixels, 1), "seen"),
         Fact("the file format", facts.format, "traces"),
         Fact("the colour mode", facts.mode, "seen"),
@@ -84,3 +85,9 @@ def name_facts(names: Sequence[str]) -> tuple[Fact, ...]:
         Fact("the number of digits in the file name", np.array(digits), "unseen", habit=True),
         Fact("the word a file name begins with", words, "unseen", habit=True),
     )
+
+
+def _upright(facts: Facts) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Return width and height as a network meets them: phones store a tall picture on its side."""
+    width = np.where(facts.turned, facts.height, facts.width)
+    return width, np.where(facts.turned, facts.width, facts.height)

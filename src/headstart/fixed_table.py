@@ -8,17 +8,18 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headstart.data.items import Item
 from headstart.errors import ModelError, UsageError
 from headstart.files import write_text
 from headstart.fixing import Fix, FixedRow
 from headstart.run import csv_text
 
-__all__ = ["SUFFIXES", "Table", "require_new_table", "write_table"]
+__all__ = ["SUFFIXES", "Table", "require_new_table", "require_outside", "write_table"]
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 _ALWAYS = ("path", "label", "note")  # columns; others are there where any row needs them
@@ -56,15 +57,11 @@ class Table:
         }
 
 
-def require_new_table(path: Path, data: str | Path) -> None:
-    """Check, before anything is computed, that a table may be written to ``path``.
-
-    Args:
-        path: Where the table is to be.
-        data: The data set that was named.
+def require_new_table(path: Path) -> None:
+    """Check, before anything is computed, that ``path`` names a table and nothing that is there.
 
     Raises:
-        UsageError: No known suffix, or a place among the images.
+        UsageError: No known suffix.
         ModelError: There is something already.
     """
     if path.suffix.lower() not in SUFFIXES:
@@ -74,10 +71,25 @@ def require_new_table(path: Path, data: str | Path) -> None:
             hint=f"Known suffixes: {', '.join(SUFFIXES)}.",
         )
     _require_nothing(path)
-    root = Path(data)
-    if root.is_dir() and _absolute(path).is_relative_to(_absolute(root)):
+
+
+def require_outside(path: Path, sources: Iterable[str | Path], items: Iterable[Item] = ()) -> None:
+    """Check that ``path`` does not lie among images, whatever links lead there.
+
+    Args:
+        path: Where a table is to be.
+        sources: What was named as data; folders are not to be written into at any depth.
+        items: The images, as far as they are known; their own folders are not to be written into.
+
+    Raises:
+        UsageError: It does.
+    """
+    folder = _real(path.parent)
+    roots = [_real(source) for source in sources if Path(source).is_dir()]
+    holding = {_real(above) for above in {item.path.parent for item in items}}
+    if folder in holding or any(folder.is_relative_to(root) for root in roots):
         raise UsageError(
-            f"{path} would lie among the images of {root}.",
+            f"{path} would lie among the images.",
             field="fix",
             hint="Name a file outside: nothing is written into the data.",
         )
@@ -137,6 +149,10 @@ def _text(rows: Sequence[dict[str, str | float]], suffix: str) -> str:
         return "".join(json.dumps(row) + "\n" for row in rows)
     lines = [list(rows[0]), *([str(cell) for cell in row.values()] for row in rows)]
     return csv_text(lines, delimiter="\t" if suffix == ".tsv" else ",")
+
+
+def _real(path: str | Path) -> Path:
+    return Path(os.path.realpath(path))  # resolve() raises where links lead in a circle
 
 
 def _absolute(path: Path) -> Path:

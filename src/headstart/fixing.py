@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING
 
-from headstart.checking import CheckResult
+from headstart.checking import LEAST_CLASSES, CheckResult, divide
 from headstart.data.items import Item
+from headstart.errors import DataError
 
 if TYPE_CHECKING:
     from headstart.label_errors import Suspect
 
-__all__ = ["LEAST_CLASSES", "Change", "Fix", "FixedRow", "doubt", "mend"]
-
-LEAST_CLASSES = 2  # that a table needs to be fitted
+__all__ = ["Change", "Fix", "FixedRow", "doubt", "mend"]
 
 _HELD_OUT = {"test": 0, "val": 1, "train": 2, None: 3}  # of copies the most held out one is kept
 
@@ -70,10 +69,13 @@ class Fix:
     Attributes:
         rows: The images that are kept, in the data's order.
         changes: What is to be told, images left out first.
+        refusal: What ``fit`` would stop with, were it given these images; None where it would
+            begin.
     """
 
     rows: tuple[FixedRow, ...]
     changes: tuple[Change, ...]
+    refusal: DataError | None = field(default=None, compare=False)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -121,12 +123,26 @@ def mend(result: CheckResult) -> Fix:
         for position, item in enumerate(plan.items)
         if position not in plan.gone
     }
-    return Fix(tuple(rows.values()), (*left_out, *_told(rows.values())))
+    digests = result.inspection.looks.digests
+    return Fix(
+        tuple(rows.values()),
+        (*left_out, *_told(rows.values())),
+        _refusal(list(rows.values()), [digests[position] for position in rows]),
+    )
 
 
 def doubt(confidence: float) -> str:
     """Return how sure a network is that a label is wrong, in percent and never wholly."""
     return f"{min(round(100 * confidence), 99)} %"
+
+
+def _refusal(rows: Sequence[FixedRow], digests: Sequence[str]) -> DataError | None:
+    """Return what a fit of these rows would stop with."""
+    classes = sorted({row.item.label for row in rows})
+    if len(classes) < LEAST_CLASSES:
+        return DataError(f"Fewer than {LEAST_CLASSES} classes would be left.", field="classes")
+    items = [replace(row.item, group=row.group or None) for row in rows]
+    return divide(items, digests, classes)[1]
 
 
 @dataclass

@@ -60,15 +60,18 @@ def without_copies(
         probabilities: (n_test, C) in the order of the split.
 
     Returns:
-        ``{"left_out": how many, "test": METRICS}``; None where none, or all, would be left out.
+        ``{"left_out": how many, "complete": whether all copies were searched for, "test":
+        METRICS}``; where not complete, more than ``left_out`` may have copies. None where none, or
+        all, would be left out.
     """
     out = _leaked(found, prepared)
-    if not out.any() or out.all():
+    if found is None or not out.any() or out.all():
         return None
     labels = prepared.images.labels[prepared.images.parts["test"]]
     metrics = plan.task.evaluate(probabilities[~out], labels[~out]).metrics
     return {
         "left_out": int(out.sum()),
+        "complete": found.unsearched == 0,
         "test": {name: metric.to_dict() for name, metric in metrics.items()},
     }
 

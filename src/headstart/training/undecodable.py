@@ -7,6 +7,7 @@ where it is decoded. What fails for the sake of its bytes always will, with the 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, TypeGuard
 
 import PIL
 
@@ -53,7 +54,12 @@ class Undecodable:
         if not self._file.exists():
             return {}
         try:
-            found: dict[str, dict[str, str]] = read_json(self._file)
+            found = read_json(self._file)
         except ModelError:  # damaged: all of it can be learnt again
             return {}
-        return found
+        return found if _is_memory(found) else {}
+
+
+def _is_memory(found: Any) -> TypeGuard[dict[str, dict[str, str]]]:
+    """Tell whether JSON that was read is what is written: reasons by digest, by decoder."""
+    return isinstance(found, dict) and all(isinstance(known, dict) for known in found.values())

@@ -252,6 +252,24 @@ def test_a_sound_data_set_passes_the_inspection(tree, memory) -> None:
     assert found.splits == {}
 
 
+def test_many_classes_are_counted_in_one_go(tree, memory) -> None:
+    compared: list[str] = []
+
+    class Watched(str):
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            compared.append(self)
+            return str.__eq__(self, other)
+
+    root = tree({f"{n:02}/{m}.png": 2 * n + m for n in range(40) for m in range(2)})
+    dataset = open_dataset(root)
+    items = tuple(replace(item, label=Watched(item.label)) for item in dataset.items)
+    found = inspect(replace(dataset, items=items), memory, near=False)
+    assert found.classes == {f"{n:02}": 2 for n in range(40)}
+    assert len(compared) < 20 * len(items)
+
+
 def test_what_only_a_decode_finds_is_found(tree, memory) -> None:
     content = scenes()["cats/3.jpg"]
     root = tree(scenes() | {"cats/3.jpg": content[: len(content) // 2], "dogs/x.jpg": b""})

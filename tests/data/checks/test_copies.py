@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -135,6 +136,22 @@ def test_a_chain_does_not_become_a_group() -> None:
 def test_what_was_not_proposed_is_asked_for() -> None:
     chain = [(0, 1), (1, 2), (2, 3), (3, 4)]  # copies all, of which only some pairs were proposed
     assert grouped(chain, "abcde", lambda asked: asked) == [(1, 0, 2, 3, 4)]
+
+
+def test_in_a_series_only_what_is_near_is_compared() -> None:
+    """A camera that pans: each photo passes for a copy of the two before and after it."""
+    n, asked = 400, []
+    proposed = [(one, one + step) for one in range(n) for step in (1, 2) if one + step < n]
+
+    def same(pairs):
+        asked.extend(pairs)
+        return [pair for pair in pairs if pair[1] - pair[0] <= 2]
+
+    order = [str(hash_of) for hash_of in np.random.default_rng(0).permutation(n)]
+    found = grouped(proposed, order, same)
+    assert len(asked) < 3 * n
+    assert len(set(asked)) == len(asked)
+    assert all(abs(member - centre) <= 2 for centre, *members in found for member in members)
 
 
 def partition(pairs: Edges, order: list[str]) -> set[frozenset[int]]:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from headstart.data.checks import facts as module
 from headstart.data.checks.facts import columns, learn, read_row, usable
-from headstart.data.read import source_digest
+from headstart.data.read import decode, source_digest
 from headstart.errors import BadImage
 from headstart.memory import FileMemory
 
@@ -65,6 +65,25 @@ def test_the_size_is_the_stored_one(tree, noise, encoded) -> None:
     assert (row["width"], row["height"]) == (30, 20)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_right_angle_is_told_as_the_decoder_turns(tree, noise, encoded, kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tree({"a.img": encoded(noise(1, 30, 20), kind, exif=exif)}) / "a.img"
+    found = columns(iter([read_row(path)]))
+    assert decode(path).size == ((20, 30) if found.turned[0] else (30, 20))
+    assert found.turned[0] == (orientation > 4)
+
+
+def test_an_orientation_without_an_exif_block_is_told_too(tree, noise, encoded) -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>'
+    path = tree({"a.jpg": encoded(noise(1, 30, 20), "JPEG", xmp=xmp)}) / "a.jpg"
+    row = read_row(path)
+    assert decode(path).size == (20, 30)
+    assert (row["exif"], row["turned"]) == (False, True)
+
+
 def test_no_pixel_of_a_png_is_decoded(png, tree, monkeypatch) -> None:
     path = tree({"a.png": png(9000, 9000)}) / "a.png"
     monkeypatch.setattr(Image.Image, "load", lambda image: pytest.fail("decoded"))
@@ -79,7 +98,7 @@ def test_a_broken_header_is_a_bad_image(tree) -> None:
 
 def test_columns_of_nothing_are_empty() -> None:
     found = columns(iter(()))
-    assert len(found.width) == len(found.exif) == len(found.format) == 0
+    assert len(found.width) == len(found.exif) == len(found.turned) == len(found.format) == 0
 
 
 def test_rows_come_in_order_with_reasons_between(tree, memory) -> None:

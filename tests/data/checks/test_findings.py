@@ -107,6 +107,31 @@ def test_groups_in_two_splits_leak() -> None:
     assert not list(group_leaks(items[1:]))
 
 
+class Counted(str):
+    """A text that counts how often it is looked up or compared."""
+
+    times = 0
+
+    def __hash__(self) -> int:
+        Counted.times += 1
+        return super().__hash__()
+
+    def __eq__(self, other: object) -> bool:
+        Counted.times += 1
+        return super().__eq__(other)
+
+
+def test_many_torn_groups_are_listed_in_one_go() -> None:
+    items = [
+        item(f"{n}.jpg", split="train" if n % 2 else "test", group=Counted(f"{n // 2:03}"))
+        for n in range(400)
+    ]
+    Counted.times = 0
+    (finding,) = group_leaks(items)
+    assert finding.message.startswith("200 groups in more than one split: 000, 001,")
+    assert Counted.times < 20 * len(items)
+
+
 def test_a_class_that_is_ten_times_another_is_told() -> None:
     def found(cats: int, dogs: int) -> list[Finding]:
         items = [item(f"{n}", "cat" if n < cats else "dog") for n in range(cats + dogs)]

@@ -179,10 +179,11 @@ def inspect(
     if alike is None:
         message = f"Near copies were not looked for: that ends at {MOST_PICTURES:,} images."
         found.append(Finding("not-searched", "note", (), message))
+    sizes = Counter(item.label for item in looks.items)
     return Inspection(
         *(len(dataset.items), looks.items, looks, looks.failed, suspected, groups),
         *(by_severity(found), refusal),
-        {label: sum(item.label == label for item in looks.items) for label in dataset.classes},
+        {label: sizes[label] for label in dataset.classes},
     )
 
 

@@ -157,19 +157,41 @@ def grouped(
         links[other].add(one)
     groups = []
     while links:
-        centres, asked = {}, []
+        centres = {}
         for together in _connected(links):
             centre = min(together, key=lambda index: (-len(links[index]), order[index]))
             centres[centre] = set(links[centre])
-            asked += [_pair(centre, index) for index in together - links[centre] - {centre}]
-        for one, other in same(asked) if asked else ():
-            centre, member = (one, other) if one in centres else (other, one)
-            centres[centre].add(member)
+        _widen(centres, links, same)
         groups += [(centre, *sorted(members)) for centre, members in centres.items()]
         taken = {index for centre, members in centres.items() for index in (centre, *members)}
         left = {index: others - taken for index, others in links.items() if index not in taken}
         links = {index: others for index, others in left.items() if others}
     return groups
+
+
+def _widen(
+    centres: dict[int, set[int]],
+    links: Mapping[int, set[int]],
+    same: Callable[[Sequence[Pair]], Iterable[Pair]],
+) -> None:
+    """Add to the copies of each centre what a chain of its copies leads to and is one as well.
+
+    Only neighbours of copies are asked for, then those of what joined. Of a series of photos, where
+    each is linked to the next, that is the stretch around the centre and not the whole series.
+    """
+    edges = {centre: {centre, *members} for centre, members in centres.items()}
+    known = {centre: set(edge) for centre, edge in edges.items()}
+    while edges:
+        asked = []
+        for centre, edge in edges.items():
+            new = set().union(*(links[index] for index in edge)) - known[centre]
+            known[centre] |= new
+            asked += [_pair(centre, index) for index in sorted(new)]
+        edges = defaultdict(set)
+        for one, other in same(asked) if asked else ():
+            centre, member = (one, other) if one in centres else (other, one)
+            centres[centre].add(member)
+            edges[centre].add(member)
 
 
 def _equal(keys: Sequence[Hashable]) -> list[tuple[int, ...]]:

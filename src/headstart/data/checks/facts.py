@@ -30,8 +30,9 @@ __all__ = ["Facts", "Row", "columns", "learn", "read_row", "row_of", "usable"]
 Row = Mapping[str, Any]
 
 _AT_ONCE = 1000  # files between two writes to the memory: what a killed pass may lose
-_VERSION = 2  # of a row; to be raised when other things are noted of a file
-_MAKE, _MODEL = 0x010F, 0x0110  # EXIF tags
+_VERSION = 3  # of a row; to be raised when other things are noted of a file
+_MAKE, _MODEL, _ORIENTATION = 0x010F, 0x0110, 0x0112  # EXIF tags
+_ON_ITS_SIDE = range(5, 9)  # orientations whose width is the upright picture's height
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +47,8 @@ class Facts:
         mode: Pillow's mode of the stored pixels.
         camera: Make and model as EXIF tells them; empty where it does not.
         exif: (N,) bool, whether the file has an EXIF block.
+        turned: (N,) bool, whether EXIF turns the picture by a right angle, so that upright its
+            width is ``height``.
     """
 
     width: npt.NDArray[np.int32]
@@ -55,25 +58,27 @@ class Facts:
     mode: tuple[str, ...]
     camera: tuple[str, ...]
     exif: npt.NDArray[np.bool_]
+    turned: npt.NDArray[np.bool_]
 
 
 def columns(rows: Iterator[Row]) -> Facts:
     """Turn rows into columns; texts that are the same are held once."""
     numbers = [array("q") for _ in range(3)]
     texts: list[list[str]] = [[] for _ in range(3)]
-    exif = bytearray()
+    flags = bytearray(), bytearray()
     for row in rows:
         for column, number in zip(numbers, ("width", "height", "bytes"), strict=True):
             column.append(row[number])
         for words, text in zip(texts, ("format", "mode", "camera"), strict=True):
             words.append(sys.intern(row[text]))
-        exif.append(row["exif"])
+        for flag, yes in zip(flags, ("exif", "turned"), strict=True):
+            flag.append(row[yes])
     width, height, size = (np.array(column, np.int64) for column in numbers)
     kind, mode, camera = (tuple(words) for words in texts)
     return Facts(
         *(width.astype(np.int32), height.astype(np.int32), size),
         *(kind, mode, camera),
-        np.array(exif, np.bool_),
+        *(np.array(flag, np.bool_) for flag in flags),
     )
 
 
@@ -126,7 +131,7 @@ def read_row(path: Path) -> Row:
 
 def row_of(path: Path, header: Header, image: Image.Image) -> dict[str, Any]:
     """Return the row of an opened image file, as plain JSON types."""
-    exif, camera = _camera(image)
+    exif, camera, turned = _exif(image)
     return {
         "version": _VERSION,
         "digest": source_digest(path),
@@ -138,6 +143,7 @@ def row_of(path: Path, header: Header, image: Image.Image) -> dict[str, Any]:
         "bytes": path.stat().st_size,
         "camera": camera,
         "exif": exif,
+        "turned": turned,
     }
 
 
@@ -156,16 +162,18 @@ def _or_reason(read: Callable[[Path], Row]) -> Callable[[Path], Row | str]:
     return attempt
 
 
-def _camera(image: Image.Image) -> tuple[bool, str]:
-    """Tell whether there is an EXIF block, and its make and model.
+def _exif(image: Image.Image) -> tuple[bool, str, bool]:
+    """Tell whether there is an EXIF block, its make and model, and whether it turns the picture.
 
-    TIFF keeps both among its own tags. A PNG without the block is not asked: Pillow would decode
-    it in search of one behind the pixels.
+    TIFF keeps them among its own tags, XMP may hold the orientation. A PNG without the block is not
+    asked: Pillow would decode it in search of one behind the pixels.
     """
-    if "exif" not in image.info and image.format != "TIFF":
-        return False, ""
+    there = "exif" in image.info
+    if not there and image.format == "PNG":
+        return False, "", False
     with suppress(Exception):  # an unreadable EXIF block is as good as none
         tags = image.getexif()
         words = [str(tags.get(tag, "")).strip("\0 ") for tag in (_MAKE, _MODEL)]
-        return "exif" in image.info or any(words), " ".join(word for word in words if word)
-    return "exif" in image.info, ""
+        camera = " ".join(word for word in words if word)
+        return there or any(words), camera, tags.get(_ORIENTATION) in _ON_ITS_SIDE
+    return there, "", False

@@ -126,10 +126,10 @@ def group_leaks(items: Sequence[Item]) -> Iterator[Finding]:
     for item in items:
         if item.group is not None and item.split is not None:
             splits[item.group].add(item.split)
-    torn = sorted(group for group, found in splits.items() if len(found) > 1)
+    torn = {group for group, found in splits.items() if len(found) > 1}
     if torn:
-        files = tuple(item.name for item in items if item.group in set(torn))[:MOST_FILES]
-        message = f"{_several(len(torn), 'group')} in more than one split: {_named(torn)}."
+        files = tuple(item.name for item in items if item.group in torn)[:MOST_FILES]
+        message = f"{_several(len(torn), 'group')} in more than one split: {_named(sorted(torn))}."
         hint = "Move each to one side, or the result will look better than it is."
         yield Finding("group-leak", "warning", files, message, hint)
 
