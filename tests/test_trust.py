@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import headstart
-from headstart import trust
+from headstart import console, trust
 from pictures import write_photos
 
 
@@ -96,3 +96,21 @@ def test_no_audit_where_it_is_not_wanted_or_no_features_are(parted, small, tmp_p
     report = headstart.fit(parted, tmp_path / "run", **small, **options).report
     assert report.without_copies is None
     assert not [found for found in report.findings if found["kind"] == "split-leak"]
+
+
+def test_that_all_of_test_has_copies_is_said(parted, small, tmp_path):
+    for file in (parted / "test").rglob("*.jpg"):
+        with Image.open(file) as image:
+            image.save(parted / "train" / file.parent.name / f"again{file.stem}.jpg", quality=85)
+    report = headstart.fit(parted, tmp_path / "run", **small).report
+    assert report.without_copies == {"left_out": 12, "complete": True, "test": None}
+    assert "Every test image has a near copy" in (tmp_path / "run" / "report.html").read_text()
+    assert any("every test image has a near copy" in line for line in console.summary(report))
+
+
+def test_one_image_in_two_formats_under_two_labels_is_told(parted, small, tmp_path):
+    with Image.open(parted / "train/cat/8.jpg") as image:
+        image.save(parted / "train/dog/same.png")
+    report = headstart.fit(parted, tmp_path / "run", resize="squash", **small).report
+    pair = {"train/cat/8.jpg", "train/dog/same.png"}
+    assert any(set(f["files"]) == pair and f["kind"] == "label" for f in report.findings)

@@ -236,9 +236,13 @@ def summary(report: Report) -> list[str]:
 def _without_copies(document: Mapping[str, Any]) -> str:
     from headstart.metrics import Metric
 
-    n, value = document["left_out"], Metric.from_dict(document["test"]["accuracy"])
+    n, test = document["left_out"], document["test"]
+    if test is None:
+        return "      every test image has a near copy in train or val: new ones may be harder"
     images = "1 test image that has" if n == 1 else f"{n:,} test images that have"
-    return f"      accuracy {_interval(value)} without {images} a near copy in train or val"
+    more = "" if document["complete"] else "at least "
+    value = _interval(Metric.from_dict(test["accuracy"]))
+    return f"      accuracy {value} without {more}{images} a near copy in train or val"
 
 
 def _told(findings: Sequence[Mapping[str, Any]]) -> list[str]:

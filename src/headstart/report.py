@@ -44,8 +44,9 @@ class Report:
         classes: The classes, in the order of ``confusion`` and ``per_class``.
         val: Metrics by name on the images that choices were made on.
         test: Metrics by name on the images that were kept for the end.
-        without_copies: ``left_out``, how many test images have a near copy in train or val, and
-            ``test``, the metrics on all others; None where there are none or it is not known.
+        without_copies: ``left_out``, how many test images have a near copy in train or val;
+            ``complete``, whether all were searched for; ``test``, the metrics on all others, None
+            where there are no others. None where none has a copy, or it is not known.
         confusion: Counts on test; a row is a true class, a column a predicted one.
         per_class: Scores on test, one a class.
         timings: Seconds: ``total_s``, ``read_s``, ``features_s``, ``train_s``, ``evaluate_s``; of

@@ -7,6 +7,7 @@ only found by looking, and then the result is given without them as well.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.audit import Audit, audit
+from headstart.data.checks.findings import Finding
+from headstart.data.items import Item
 from headstart.file_facts import header_facts
 from headstart.images import PARTS, Prepared
 from headstart.plan import Plan
@@ -37,7 +40,7 @@ def audit_of(plan: Plan, prepared: Prepared) -> Audit:
     split = prepared.split
     sides = {index: part for part in PARTS for index in getattr(split, part)}
     items = [replace(plan.checked.items[row], split=sides.get(row)) for row in rows.tolist()]
-    return audit(
+    found = audit(
         items,
         plan.task.classes,
         prepared.features.rows.all(),
@@ -46,6 +49,27 @@ def audit_of(plan: Plan, prepared: Prepared) -> Audit:
         known=prepared.copies,
         seed=plan.options.seed,
     )
+    conflicts = _conflicts(items, prepared)
+    return replace(found, findings=(*conflicts, *found.findings))
+
+
+def _conflicts(items: Sequence[Item], prepared: Prepared) -> Iterator[Finding]:
+    """Yield the images that are in several files under several labels.
+
+    Where the files are the same to the byte, the check of the files has told it before.
+    """
+    digests = prepared.images.digests
+    for group in prepared.copies:
+        labels = sorted({items[position].label for position in group})
+        if len(labels) > 1 and len({digests[position] for position in group}) > 1:
+            yield Finding(
+                "label",
+                "warning",
+                tuple(items[position].name for position in group),
+                f"{len(group)} files hold the same image under different labels: "
+                f"{', '.join(labels)}.",
+                "Keep the one whose label is right.",
+            )
 
 
 def without_copies(
@@ -61,19 +85,18 @@ def without_copies(
 
     Returns:
         ``{"left_out": how many, "complete": whether all copies were searched for, "test":
-        METRICS}``; where not complete, more than ``left_out`` may have copies. None where none, or
-        all, would be left out.
+        METRICS}``; where not complete, more than ``left_out`` may have copies. ``test`` is None
+        where all would be left out. None where none would.
     """
     out = _leaked(found, prepared)
-    if found is None or not out.any() or out.all():
+    if found is None or not out.any():
         return None
-    labels = prepared.images.labels[prepared.images.parts["test"]]
-    metrics = plan.task.evaluate(probabilities[~out], labels[~out]).metrics
-    return {
-        "left_out": int(out.sum()),
-        "complete": found.unsearched == 0,
-        "test": {name: metric.to_dict() for name, metric in metrics.items()},
-    }
+    test = None
+    if not out.all():
+        labels = prepared.images.labels[prepared.images.parts["test"]]
+        metrics = plan.task.evaluate(probabilities[~out], labels[~out]).metrics
+        test = {name: metric.to_dict() for name, metric in metrics.items()}
+    return {"left_out": int(out.sum()), "complete": found.unsearched == 0, "test": test}
 
 
 def _leaked(found: Audit | None, prepared: Prepared) -> npt.NDArray[np.bool_]:
