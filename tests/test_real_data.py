@@ -95,7 +95,8 @@ def _cell() -> Path:
 @needs(TRASHNET)
 def test_trashnet_reaches_its_accuracy(cache):
     report, _ = fit_apart(cache, TRASHNET, "--out", cache / "trashnet")
-    assert report["split"] | {"n_train": 1768, "n_val": 328, "n_test": 431} == report["split"]
+    # Two of the 1,768 are in val or test as well, under other labels.
+    assert report["split"] | {"n_train": 1766, "n_val": 328, "n_test": 431} == report["split"]
     assert report["test"]["accuracy"]["value"] >= 0.85
 
 
