@@ -188,6 +188,7 @@ def _wait_for_rows(process: subprocess.Popen[str], cache: Path) -> None:
 # The command as a process
 
 
+@pytest.mark.slow
 def test_a_fit_of_its_own_process_writes_nowhere_but_to_its_folders(photos, tiny, tmp_path):
     home, work, cache = (tmp_path / name for name in ("home", "work", "cache"))
     for folder in (home, work):

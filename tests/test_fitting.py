@@ -104,6 +104,7 @@ def test_ten_new_images_cost_ten(photos, small, tmp_path, cache, counter):
     assert report.split["n_train"] + report.split["n_val"] + report.split["n_test"] == 81
 
 
+@pytest.mark.slow
 def test_what_changes_the_features_is_computed_anew(photos, small, tmp_path, cache, counter):
     headstart.fit(photos, tmp_path / "first", cache=cache, **small)
     for number, change in enumerate(
@@ -138,7 +139,11 @@ def test_a_finished_run_is_handed_out_and_nothing_computed(
     [
         "phases.solve",
         "fitting.probabilities",
-        *(f"outcome.{step}" for step in ("model_card", "mistakes", "write_text", "write_json")),
+        "outcome.write_json",
+        *(
+            pytest.param(f"outcome.{step}", marks=pytest.mark.slow)
+            for step in ("model_card", "mistakes", "write_text")
+        ),
     ],
 )
 def test_a_crash_leaves_no_report_and_the_next_fit_finishes(

@@ -133,5 +133,6 @@ assert "keras" not in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_nothing_imports_keras_before_one_of_its_networks_is_asked_for(tmp_path):
     fresh(PROGRAM, tmp_path)

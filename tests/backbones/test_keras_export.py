@@ -43,7 +43,7 @@ BACKENDS = [
 @pytest.mark.parametrize(
     ("name", "form"),
     [
-        ("MobileNetV3Small", "mlp:8,dropout=0.5"),
+        pytest.param("MobileNetV3Small", "mlp:8,dropout=0.5", marks=pytest.mark.slow),
         pytest.param("EfficientNetB0", "linear", marks=pytest.mark.slow),
         pytest.param("ConvNeXtTiny", "linear", marks=pytest.mark.slow),  # a layer of its own
         pytest.param("InceptionResNetV2", "linear", marks=pytest.mark.slow),  # another

@@ -66,6 +66,7 @@ def test_two_processes_write_the_same_weights_from_cold_caches(first, data, tmp_
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_a_warm_cache_gives_them_too(first, data, tmp_path):
     cache = Cache(first.parent / "cache")
     again = headstart.fit(data, tmp_path / "again", cache=cache, batch_size=8)
@@ -77,6 +78,7 @@ def test_a_warm_cache_gives_them_too(first, data, tmp_path):
         assert results[0][part] == results[1][part]
 
 
+@pytest.mark.slow
 def test_what_else_the_cache_holds_changes_nothing(first, data, tmp_path):
     cache = Cache(tmp_path / "cache")
     half = write_photos(tmp_path / "half", each=5)
