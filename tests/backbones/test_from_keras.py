@@ -31,6 +31,8 @@ from keras_files import classic
 from networks import images, shake
 from pictures import write_photos
 
+pytestmark = pytest.mark.slow
+
 NAME, SIZE = "keras:MobileNetV3Small", 64
 
 

@@ -16,6 +16,8 @@ from headstart.errors import ModelError
 from keras_files import classic
 from networks import shake
 
+pytestmark = pytest.mark.slow
+
 NAME, SIZE = "MobileNetV3Small", 64
 WEIGHTS = Path(__file__).parents[2] / "../shared/weights"
 

@@ -14,6 +14,8 @@ from headstart.strategy.strategy import Strategy
 from interruptions import at, events, interrupt, steps_of
 from pictures import write_photos
 
+pytestmark = pytest.mark.slow
+
 # Dropout, augmentation, averages, a plateau and patience: all that has a memory or draws.
 STRATEGY = Strategy(
     "two steps",

@@ -17,6 +17,8 @@ from headstart.data.read import decode
 from headstart.data.transforms import normalise, resize
 from pictures import picture
 
+pytestmark = pytest.mark.slow
+
 SIDE = 64
 TURNS = [
     None,
