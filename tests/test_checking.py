@@ -57,7 +57,7 @@ def test_what_fit_would_refuse_is_told_and_not_raised(faulty):
     assert sum(finding.kind == "unreadable" for finding in found.findings) == 1
     assert found.to_dict()["usable"] is False
     with pytest.raises(DataError) as error:
-        headstart.fit(faulty, faulty.parent / "run")
+        headstart.fit(faulty, faulty.parent / "run", strategy="feature-extraction")
     assert error.value.message == found.refusal.message
 
 

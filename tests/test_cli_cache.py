@@ -6,10 +6,18 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pytest
 
-def test_the_cache_tells_what_it_holds_and_forgets_it(command, own_cache, photos, tiny, tmp_path):
+from headstart.cache import Cache
+from headstart.cli_cache import cache_table
+
+
+def test_the_cache_tells_what_it_holds_and_forgets_it(
+    command, own_cache, photos, tiny_network, tmp_path
+):
     assert command("cache", "list", "--json").document["stores"] == []
-    command("embed", photos, "--out", tmp_path / "f.npz", *tiny)
+    command("embed", photos, "--out", tmp_path / "f.npz", *tiny_network)
     document = command("cache", "list", "--json").document
     assert document["folder"] == str(own_cache)
     (store,) = document["stores"]
@@ -24,10 +32,10 @@ def test_the_cache_tells_what_it_holds_and_forgets_it(command, own_cache, photos
 
 
 def test_the_cache_tells_what_was_in_zip_files_and_forgets_it(
-    command, own_cache, photos, tiny, tmp_path
+    command, own_cache, photos, tiny_network, tmp_path
 ):
     file = shutil.make_archive(str(tmp_path / "pets"), "zip", photos)
-    assert command("embed", file, "--out", tmp_path / "f.npz", *tiny).code == 0
+    assert command("embed", file, "--out", tmp_path / "f.npz", *tiny_network).code == 0
     document = command("cache", "list", "--json").document
     (archive,) = document["archives"]
     size = sum(path.stat().st_size for path in photos.rglob("*.jpg"))
@@ -63,3 +71,48 @@ def test_downloads_are_shown_and_stay(command, own_cache):
 def test_a_wrong_size_of_the_cache_is_told(command, monkeypatch):
     monkeypatch.setenv("HEADSTART_CACHE_SIZE", "a lot")
     assert "HEADSTART_CACHE_SIZE" in command("cache", "list").err
+
+
+def test_the_cache_is_shown_with_the_last_used_first(tmp_path):
+    cache = Cache(tmp_path)
+    path = {"precision": "bf16"}
+    for number, name in enumerate(("timm:old", "timm:new")):
+        spec = {"height": 224, "width": 160, "resize": "pad"}
+        key = {"what": "features", "backbone": name, "input": spec, "path": path, "view": "plain"}
+        store = cache.store(key, (8,), "float32")
+        with store.writer() as writer:
+            writer.add(["a", "b"], np.full((2, 8), number))
+    stores = cache.stores()
+    lines = cache_table(tmp_path, 20 * 10**9, stores)
+    assert lines[0] == f"{tmp_path}: 0.0 MB of at most 20.0 GB"
+    assert "timm:new 224 x 160 pad bf16" in lines[1]
+    assert "2 rows" in lines[1]
+    assert "timm:old" in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"what": "pixels"}, "pixels 224 x 160 pad"),
+        ({"what": "features", "view": "plain"}, "timm:new 224 x 160 pad bf16"),
+        (
+            {"what": "features", "view": "symmetry flip"},
+            "timm:new 224 x 160 pad bf16 symmetry flip",
+        ),
+        (
+            {"what": "boundary", "view": "plain", "cut": 16},
+            "timm:new 224 x 160 pad bf16 behind 16 blocks, plain",
+        ),
+        (
+            {"what": "boundary", "view": {"view": 3, "seed": 0}, "cut": 16},
+            "timm:new 224 x 160 pad bf16 behind 16 blocks, view 3",
+        ),
+    ],
+)
+def test_each_kind_of_store_says_what_it_holds(tmp_path, changes, words):
+    spec = {"height": 224, "width": 160, "resize": "pad"}
+    key = {"backbone": "timm:new", "input": spec, "path": {"precision": "bf16"}} | changes
+    cache = Cache(tmp_path)
+    with cache.store(key, (8,), "float32").writer() as writer:
+        writer.add(["a"], np.zeros((1, 8)))
+    assert cache_table(tmp_path, 20 * 10**9, cache.stores())[1].endswith(f"  {words}")

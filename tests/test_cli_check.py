@@ -211,7 +211,7 @@ def test_no_table_is_written_that_fit_would_refuse(command, tmp_path, monkeypatc
     assert result.code == 3
     assert result.err.splitlines()[-1] == (
         "No table was written, since fit would refuse it: "
-        "test has classes without a readable training image: dog."
+        "The split: test has classes that train lacks: dog."
     )
     assert not (tmp_path / "fixed.csv").exists()
 

@@ -17,7 +17,8 @@ from headstart.data.objects.in_memory import as_source
 from headstart.data.read import Failure
 from headstart.data.reading import Reading
 from headstart.data.sources import open_dataset
-from headstart.data.splits.split import Split, make_split
+from headstart.data.splits.split import Split
+from headstart.division import learnable_classes, planned_split
 from headstart.errors import DataError, UsageError
 from headstart.memory import FileMemory
 from headstart.options import Options
@@ -244,24 +245,12 @@ def divide(
         digests: Their image digests, in the same order.
         classes: All that are to be learnt.
     """
+    usual = Options()
     try:
-        split = make_split(items, digests)
+        split = planned_split(items, digests, usual)
+        learnable_classes(classes, items, split, usual)
     except DataError as error:
         return None, error
-    learnt = {items[index].label for index in split.train}
-    gone = [name for name in classes if name not in learnt]
-    if gone:
-        return None, DataError(
-            f"These classes have no readable training image: {', '.join(gone[:10])}.",
-            field="classes",
-            hint="Repair their images, or remove their folders.",
-        )
-    if not split.test:
-        return None, DataError(
-            "There are too few images to hold any out for a test.",
-            field="split",
-            hint="Give at least one class 2 different images, or a test folder beside train.",
-        )
     return split, None
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,9 +15,10 @@ from headstart import console
 from headstart.cli_options import Debug, Json
 
 if TYPE_CHECKING:
+    from headstart.cache import StoreInfo
     from headstart.data.unpacked import Unpacked
 
-__all__ = ["add_commands"]
+__all__ = ["add_commands", "cache_table"]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -48,7 +50,7 @@ def cache_list(as_json: Json = False, debug: Debug = False) -> None:
             }
         )
         return
-    console.put(*console.cache_table(cache.folder, size_limit(cache.folder), stores))
+    console.put(*cache_table(cache.folder, size_limit(cache.folder), stores))
     for folder, what, kept in (
         (cache.archives, "unpacked from zip files", archives),
         (cache.given, "given as Python objects", given),
@@ -75,6 +77,32 @@ def cache_clear(as_json: Json = False, debug: Debug = False) -> None:
         console.put_json({"folder": str(cache.folder), "freed": freed})
     else:
         console.put(f"freed {freed / 1e6:.1f} MB in {cache.folder}")
+
+
+def cache_table(folder: Path, limit: int, stores: Sequence[StoreInfo]) -> list[str]:
+    """Return the cache's stores as lines, the most recently used first."""
+    used = sum(store.bytes for store in stores)
+    lines = [f"{folder}: {used / 1e6:.1f} MB of at most {limit / 1e9:.1f} GB"]
+    for store in reversed(stores):
+        day = time.strftime("%Y-%m-%d %H:%M", time.localtime(store.last_used))
+        lines.append(
+            f"  {store.rows:>9,} rows {store.bytes / 1e6:>9.1f} MB  {day}  {_content(store.key)}"
+        )
+    return lines
+
+
+def _content(key: Mapping[str, Any]) -> str:
+    """Say in words what a store holds."""
+    spec = key["input"]
+    size = f"{spec['height']} x {spec['width']} {spec['resize']}"
+    if key["what"] == "pixels":
+        return f"pixels {size}"
+    if key["what"] == "boundary":
+        view = key["view"] if isinstance(key["view"], str) else f"view {key['view']['view']}"
+        behind = f" behind {key['cut']} blocks, {view}"
+    else:
+        behind = "" if key["view"] == "plain" else f" {key['view']}"
+    return f"{key['backbone']} {size} {key['path']['precision']}{behind}"
 
 
 def _downloads(folder: Path) -> list[Unpacked]:

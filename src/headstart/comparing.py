@@ -209,7 +209,7 @@ def _spec(dataset: Dataset, lineup: Lineup, cache: Cache) -> dict[str, Any]:
     spec = {
         "comparison": 1,
         "data": data_spec(dataset, checked),
-        "split": planned_split(checked, options).digest,
+        "split": planned_split(checked.items, checked.digests, options).digest,
         **lineup.to_dict(),
     }
     return dict(json.loads(json.dumps(spec)))  # as it will be read again: tuples are lists

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from headstart.data.checks.check import Checked
-from headstart.data.items import Dataset
+from headstart.data.items import Item
+from headstart.data.quoting import listed
 from headstart.data.splits.asked_split import asked_split
 from headstart.data.splits.split import Split
 from headstart.data.splits.thinning import limit
@@ -15,21 +16,25 @@ from headstart.options import Options
 __all__ = ["learnable_classes", "planned_split"]
 
 
-def planned_split(checked: Checked, options: Options) -> Split:
+def planned_split(items: Sequence[Item], digests: Sequence[str], options: Options) -> Split:
     """Split the images, then thin the training part as asked.
+
+    Args:
+        items: All usable images.
+        digests: Their image digests, in the same order.
+        options: What was asked for.
 
     Raises:
         UsageError: The split can't be had.
         DataError: Nothing would be left to test on, or a class to learn from.
     """
-    items = checked.items
     seed = options.seed if options.split_seed is None else options.split_seed
-    split = asked_split(items, checked.digests, split=options.split, fold=options.fold, seed=seed)
+    split = asked_split(items, digests, split=options.split, fold=options.fold, seed=seed)
     if options.limit is not None or options.limit_per_class is not None:
         split = limit(
             split,
             [item.label for item in items],
-            checked.digests,
+            digests,
             seed=seed,
             n=options.limit,
             per_class=options.limit_per_class,
@@ -50,26 +55,32 @@ def planned_split(checked: Checked, options: Options) -> Split:
 
 
 def learnable_classes(
-    dataset: Dataset, checked: Checked, split: Split, options: Options
+    classes: Iterable[str], items: Sequence[Item], split: Split, options: Options
 ) -> tuple[str, ...]:
-    """Return the classes of a data set, each of which must have a training image.
+    """Return the classes that are to be learnt, each of which must have a training image.
+
+    Args:
+        classes: The classes, in the order of their ids.
+        items: What the split was made of.
+        split: Which of them are to learn from.
+        options: What was asked for: they decide what can be done about it.
 
     Raises:
         DataError: Some have none.
     """
-    train = {checked.items[index].label for index in split.train}
-    without = [name for name in dataset.classes if name not in train]
+    asked = tuple(classes)
+    learnt = {items[index].label for index in split.train}
+    without = [name for name in asked if name not in learnt]
     if without:
-        listed = ", ".join(without[:10])
         if isinstance(options.split, Path):
             raise DataError(
-                f"{options.split} puts no image of these classes into train: {listed}.",
+                f"{options.split} puts no image of these classes into train: {listed(without)}.",
                 field="split",
                 hint="Write train into the column split of some of their rows.",
             )
         raise DataError(
-            f"These classes have no readable training image: {listed}.",
+            f"These classes have no readable training image: {listed(without)}.",
             field="classes",
             hint="Repair their images, or remove their folders.",
         )
-    return dataset.classes
+    return asked

@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from headstart.data.taken_paths import TakenPaths, shown
+from headstart.data.taken_paths import TakenPaths
 
 
 def taken(*paths: str) -> list[str | None]:
@@ -66,8 +66,3 @@ def test_memory_grows_with_the_depth_and_not_with_its_square() -> None:
             tracemalloc.stop()
 
     assert peak(4_000) < 6 * peak(1_000)
-
-
-def test_long_names_are_cut_in_messages() -> None:
-    assert shown("a\nb") == r"'a\nb'"
-    assert shown("x" * 101) == "'" + "x" * 100 + "…'"

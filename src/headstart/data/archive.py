@@ -16,7 +16,8 @@ from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart.data.taken_paths import TakenPaths, shown
+from headstart.data.quoting import quoted
+from headstart.data.taken_paths import TakenPaths
 from headstart.errors import DataError, HeadstartError, ResourceError
 
 __all__ = ["Entry", "Refusal", "entries", "extract"]
@@ -104,7 +105,7 @@ def extract(path: Path, folder: Path, *, error: Refusal = DataError) -> tuple[En
                 else:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     if fault := _copy(archive, entry, target):
-                        raise _refused(path, f"its entry {shown(entry.name)}: {fault}", error)
+                        raise _refused(path, f"its entry {quoted(entry.name)}: {fault}", error)
         except OSError as problem:
             shutil.rmtree(folder, ignore_errors=True)
             raise unwritable(folder, problem) from problem
@@ -162,7 +163,7 @@ def _checked(path: Path, archive: zipfile.ZipFile, error: Refusal) -> Iterator[E
         if fault is None and info.header_offset < end:
             fault = "it overlaps another"
         if fault is not None:
-            raise _refused(path, f"its entry {shown(name)}: {fault}", error)
+            raise _refused(path, f"its entry {quoted(name)}: {fault}", error)
         end = info.header_offset + 30 + info.compress_size  # 30 bytes stand before each
         packed, whole = packed + info.compress_size, whole + info.file_size
         if parts:

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from headstart.data.items import Dataset, Item
+from headstart.data.matching import require_learnt
+from headstart.data.quoting import listed
 from headstart.data.reading import COLUMNS, Reading
 from headstart.errors import DataError, UnknownName, UsageError
 
 __all__ = ["choose", "choose_classes", "group_items", "problems", "with_test"]
 
-_LISTED = 20  # names in a message
 _LEARNABLE = 2  # classes, below which nothing is to be learnt
 
 
@@ -90,7 +91,7 @@ def choose_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     if others:
         n = sum(counts[name] for name in others)
         what = "1 other class" if len(others) == 1 else f"{len(others)} other classes"
-        notes = (*notes, f"{what} with {_images(n)} left out by --classes: {_listed(others)}.")
+        notes = (*notes, f"{what} with {_images(n)} left out by --classes: {listed(others)}.")
     items = tuple(item for item in dataset.items if item.label in classes)
     return replace(dataset, items=items, classes=tuple(classes), notes=notes)
 
@@ -194,21 +195,8 @@ def _require_learnable(dataset: Dataset) -> None:
     for item in dataset.items:
         held.setdefault(item.split or "train", set()).add(item.label)
     learnt = held.pop("train", set())
-    for part, labels in sorted(held.items()):
-        extra = sorted(labels - learnt)
-        if not learnt or not extra:
-            continue
-        twins = {name.casefold(): name for name in sorted(learnt)}
-        twin = next((name for name in extra if name.casefold() in twins), None)
-        hint = f"Every class of {part} must be one of train's: rename or remove the others."
-        if twin is not None:
-            hint = f"{twin} and {twins[twin.casefold()]} differ only in case: rename one."
-        raise DataError(
-            f"{dataset.name}: {part} has classes that train lacks: {_listed(extra)}.\n"
-            f"train: {_listed(sorted(learnt))}\n{part}: {_listed(sorted(labels))}",
-            field="data",
-            hint=hint,
-        )
+    if learnt:
+        require_learnt(learnt, dict(sorted(held.items())), where=dataset.name, field="data")
 
 
 def _group(expression: re.Pattern[str], name: str) -> str | None:
@@ -233,8 +221,3 @@ def _prefix(taken: set[str]) -> str:
 
 def _images(n: int) -> str:
     return "1 image" if n == 1 else f"{n} images"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f", … ({len(names)} in all)" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more

@@ -22,6 +22,7 @@ from headstart.data.folders import (
     subfolders,
 )
 from headstart.data.items import Dataset, Item
+from headstart.data.quoting import listed
 from headstart.data.reading import Reading
 from headstart.errors import DataError
 
@@ -177,7 +178,7 @@ def _left_out(parts: Iterable[Path], classes: set[str], others: Sequence[Path]) 
     full = {name.split("/")[0] for name in classes}
     empty = {path.name for folder in parts for path in subfolders(folder)} - full
     if empty:
-        yield f"No class, for want of images: {_listed(sorted(empty))}."
+        yield f"No class, for want of images: {listed(sorted(empty))}."
     if stray:
         yield f"{_count(stray, 'image')} beside the class folders left out: {_named(stray)}."
     if others:
@@ -193,7 +194,7 @@ def _require_images(
     empty = [name for name in missing if any(is_folder(folder / name) for folder in parts)]
     if empty:
         raise DataError(
-            f"{root}: no image is in the folder of {_listed(empty)}, which --classes asks for.",
+            f"{root}: no image is in the folder of {listed(empty)}, which --classes asks for.",
             field="classes",
             hint="Put images there, or take the name out of --classes.",
         )
@@ -221,15 +222,10 @@ def _too_few(
 
 def _unclear(root: Path, names: Sequence[str]) -> DataError:
     return DataError(
-        f"{root}: which of {_listed(names)} is train, val and test is not clear.",
+        f"{root}: which of {listed(names)} is train, val and test is not clear.",
         field="data",
         hint="Name them train, val and test, one of each, or give a folder that holds only these.",
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f", … ({len(names)} in all)" if len(names) > 20 else ""
-    return ", ".join(names[:20]) + more
 
 
 def _named(paths: Sequence[Path]) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass
 
-__all__ = ["TakenPaths", "shown"]
+from headstart.data.quoting import quoted
 
-_SHOWN = 100  # characters of a name in a message
+__all__ = ["TakenPaths"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class TakenPaths:
                 known = self._names[key] = _Name(len(self._names) + 1, part, holds)
                 self.folders += holds
             elif known.spelt != part:
-                other = shown("/".join((*parts[: depth - 1], known.spelt)))
+                other = quoted("/".join((*parts[: depth - 1], known.spelt)))
                 return f"{other} has the same letters, but for their case or form"
             elif known.is_folder != holds:
                 return "it would be both a file and a folder"
@@ -52,8 +52,3 @@ class TakenPaths:
                 return "there are two of that name"
             above = known.number
         return None
-
-
-def shown(name: str) -> str:
-    """Return an entry's name as a message quotes it."""
-    return repr(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…")

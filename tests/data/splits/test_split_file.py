@@ -217,7 +217,7 @@ def test_copies_and_groups_across_a_table_are_treated_as_in_any_given_split(tmp_
         (["name,split", "0000.png,training"], r"row 2: the split is 'training'"),
         (["name,split", "0000.png,train", "0000.png,test"], r"row 3: 0000.png is there already"),
         (["name,split", "0000.png,test", "0001.png,test"], "None of the 2 images is in train"),
-        (["name,split", "0000.png,train", "0001.png,test"], "test has classes without"),
+        (["name,split", "0000.png,train", "0001.png,test"], "test has classes that train lacks: b"),
     ],
 )
 def test_tables_that_are_no_split_are_refused(tmp_path, lines, message) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart.data.tabular.rows import TABLES, listed, read_rows, shown
+from headstart.data.tabular.rows import TABLES, listed, read_rows
 from headstart.errors import DataError, MissingExtra
 
 
@@ -221,11 +221,6 @@ def test_without_pyarrow_the_extra_is_named(write, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtra, match=r"\[parquet\]"):
         read_rows(write(b"PAR1", "a.parquet"))
-
-
-def test_texts_are_shown_on_one_line() -> None:
-    assert shown("a\n\x1b[31m\udcff") == r"'a\n\x1b[31m\udcff'"
-    assert shown("x" * 81) == repr("x" * 79 + "…")
 
 
 def test_rows_are_listed() -> None:

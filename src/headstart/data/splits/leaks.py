@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from headstart.data.checks.check import Finding
 from headstart.data.items import Item
+from headstart.data.matching import require_learnt
+from headstart.data.quoting import listed
 from headstart.data.splits.units import Pairs
 from headstart.errors import DataError
 
@@ -86,7 +88,7 @@ def without_copies(split: Split, copies: Iterable[Sequence[int]], items: Sequenc
     lost = sorted({items[index].label for index in split.train} - learnt)
     if lost:
         raise DataError(
-            f"All training images of these classes are also in val or test: {_listed(lost)}.",
+            f"All training images of these classes are also in val or test: {listed(lost)}.",
             field="split",
             hint="Remove the copies from val and test, or give train other images.",
         )
@@ -184,27 +186,9 @@ def check_classes(parts: Sequence[Sequence[int]], items: Sequence[Item]) -> None
     Raises:
         DataError: It has, with the classes of both.
     """
-    train, *held_out = ({items[index].label for index in indices} for indices in parts)
-    for part, labels in zip(PARTS[1:], held_out, strict=True):
-        extra = sorted(labels - train)
-        if not extra:
-            continue
-        twins = {label.casefold(): label for label in train}
-        twin = next((label for label in extra if label.casefold() in twins), None)
-        hint = f"Give train an image of every class of {part}, or leave the others out."
-        if twin is not None:
-            hint = f"{twin} and {twins[twin.casefold()]} differ only in case: rename one."
-        raise DataError(
-            f"{part} has classes without a readable training image: {_listed(extra)}.\n"
-            f"train: {_listed(sorted(train))}\n{part}: {_listed(sorted(labels))}",
-            field="split",
-            hint=hint,
-        )
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f", … ({len(names)} in all)" if len(names) > 20 else ""
-    return ", ".join(names[:20]) + more
+    labels = [{items[index].label for index in indices} for indices in parts]
+    held = dict(zip(PARTS[1:], labels[1:], strict=True))
+    require_learnt(labels[0], held, where="The split", field="split")
 
 
 def _left_out(out: Mapping[int, int], sides: Mapping[int, int], items: Sequence[Item]) -> Finding:

@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from headstart.data.quoting import quoted
 from headstart.data.read import SUFFIXES
 from headstart.data.reading import COLUMNS
-from headstart.data.tabular.rows import shown
 from headstart.errors import DataError, UnknownName
 
 __all__ = ["SYNONYMS", "choose_columns", "known_names", "written_names"]
@@ -88,7 +88,7 @@ def choose_columns(
     for role in (role for role in roles if role not in given):
         position = _position(table, free, role)
         if position is None and (position := _synonym(table, free, role)) is not None:
-            notes.append(f"The column {shown(names[position])} is taken as the {role}.")
+            notes.append(f"The column {quoted(names[position])} is taken as the {role}.")
         if position is not None:
             chosen[role] = position
         elif role in needed:
@@ -109,7 +109,7 @@ def _position(table: Path | str, names: Sequence[str], wanted: str) -> int | Non
         found = [position for position, name in enumerate(names) if key(name) == key(wanted)]
         if len(found) > 1:
             raise DataError(
-                f"{_subject(table)} has {len(found)} columns named {shown(wanted)}.",
+                f"{_subject(table)} has {len(found)} columns named {quoted(wanted)}.",
                 field="column",
                 hint="Rename all but one.",
             )
@@ -128,7 +128,7 @@ def _synonym(table: Path | str, names: Sequence[str], role: str) -> int | None:
     if len(found) > 1:
         raise DataError(
             f"{_subject(table)} has no column {role}, and several that could be it: "
-            f"{', '.join(map(shown, found))}.",
+            f"{', '.join(map(quoted, found))}.",
             field="column",
             hint=f"Say which it is: {_asked(table, {role: found[0]})}",
         )
@@ -138,7 +138,7 @@ def _synonym(table: Path | str, names: Sequence[str], role: str) -> int | None:
 def _missing(
     table: Path | str, names: Sequence[str], free: Sequence[str], roles: Sequence[str]
 ) -> DataError:
-    there = ", ".join(map(shown, names[:_LISTED])) + (", …" if len(names) > _LISTED else "")
+    there = ", ".join(map(quoted, names[:_LISTED])) + (", …" if len(names) > _LISTED else "")
     lacking = " and no column ".join(roles)
     guesses = {role: _guess(free, role) for role in roles}
     hint = f"Say what they are called: {_asked(table, guesses)}"

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headstart.data.class_folders import PART_NAMES
+from headstart.data.quoting import quoted
 from headstart.data.reading import COLUMNS
 from headstart.data.tabular import locations
 from headstart.data.tabular.columns import choose_columns, known_names
 from headstart.data.tabular.locations import Location, Locator
-from headstart.data.tabular.rows import Rows, listed, read_rows, shown
+from headstart.data.tabular.rows import Rows, listed, read_rows
 from headstart.errors import DataError
 
 __all__ = ["Entry", "read_entries"]
@@ -180,8 +181,8 @@ def _told(found: Mapping[int, str | None]) -> str:
     example = next(iter(found.values()))
     if example is None:
         return listed(found)
-    one = f" ({shown(example)})"
-    return listed(found) + (one if len(found) == 1 else f", such as {shown(example)}")
+    one = f" ({quoted(example)})"
+    return listed(found) + (one if len(found) == 1 else f", such as {quoted(example)}")
 
 
 def _once(path: Path, entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
@@ -200,7 +201,7 @@ def _once(path: Path, entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]
         more = f" So do {len(against) - 1} more rows." if len(against) > 1 else ""
         raise DataError(
             f"{path}: rows {low.number} and {high.number} contradict each other about "
-            f"{shown(low.location.name)}: {_difference(low, high)}.{more}",
+            f"{quoted(low.location.name)}: {_difference(low, high)}.{more}",
             field="data",
             hint="One image is one row: keep the right one.",
         )
@@ -215,7 +216,7 @@ def _said(entry: Entry) -> dict[str, object]:
 def _difference(one: Entry, other: Entry) -> str:
     name = next(name for name, value in _said(one).items() if _said(other)[name] != value)
     values = (_said(entry)[name] for entry in (one, other))
-    told = ["none" if value is None else shown(str(value)) for value in values]
+    told = ["none" if value is None else quoted(str(value)) for value in values]
     return f"{name} {told[0]} and {told[1]}"
 
 

@@ -22,10 +22,11 @@ from pathlib import Path
 from headstart.data.class_folders import PART_NAMES
 from headstart.data.folders import files_below, is_image, subfolders
 from headstart.data.items import Dataset
+from headstart.data.quoting import quoted
 from headstart.data.reading import Reading
 from headstart.data.tabular.entries import Entry, read_entries
 from headstart.data.tabular.locations import Locator
-from headstart.data.tabular.rows import listed, read_rows, shown
+from headstart.data.tabular.rows import listed, read_rows
 from headstart.data.tabular.tables import as_dataset, require_files, settle_splits
 from headstart.errors import DataError
 
@@ -138,7 +139,7 @@ def _labelled(table: Path, entries: Sequence[Entry], needed: bool) -> tuple[list
         return [replace(entry, label=_folder(entry)) for entry in entries], [note]
     if not needed:
         return list(entries), []
-    there = ", ".join(map(shown, read_rows(table).names))
+    there = ", ".join(map(quoted, read_rows(table).names))
     raise DataError(
         f"{table} gives no labels, and its images are not in class folders. Its columns: {there}.",
         field="column",
@@ -163,7 +164,7 @@ def _unlisted(root: Path, entries: Sequence[Entry]) -> Iterator[str]:
         and os.path.realpath(path) not in real
     ]
     if left:
-        told = ", ".join(shown(path.relative_to(root).as_posix()) for path in left[:3])
+        told = ", ".join(quoted(path.relative_to(root).as_posix()) for path in left[:3])
         what = "1 image" if len(left) == 1 else f"{len(left)} images"
         more = ", …" if len(left) > 3 else ""
         yield f"{what} that the metadata does not list left out: {told}{more}."

@@ -14,20 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart.data.quoting import quoted
 from headstart.data.tabular.delimited import open_text, read_delimited
 from headstart.errors import DataError, MissingExtra
 
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["TABLES", "Rows", "listed", "read_rows", "shown"]
+__all__ = ["TABLES", "Rows", "listed", "read_rows"]
 
 Cells = Sequence[str | None]
 
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 """How the name of a table's file ends, in any letter case."""
 
-_SHOWN = 80  # characters of a text that a message quotes
 _LISTED = 10  # rows that a message lists
 _EXACT = 2**53  # floats up to here are whole numbers where they look so
 _PIXELS = """A table names its images by paths. Images inside of Parquet are read from Python:
@@ -80,11 +80,6 @@ def read_rows(path: Path, known: Collection[str] = ()) -> Rows:
     return rows
 
 
-def shown(text: str) -> str:
-    """Return a text as a message may quote it: short, and on one line whatever it holds."""
-    return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…")
-
-
 def listed(numbers: Iterable[object], noun: str = "row") -> str:
     """Return ``row 4``, ``rows 4, 7``, or the first ten and how many there are."""
     numbers = list(numbers)
@@ -131,7 +126,7 @@ def _json_object(path: Path, number: int, line: str) -> dict[str, Any]:
         ) from error
     if not isinstance(value, dict):
         raise DataError(
-            f"{path}, line {number} must hold an object, not {shown(line.strip())}.",
+            f"{path}, line {number} must hold an object, not {quoted(line.strip())}.",
             field=str(path),
             hint='Each line must hold one object, such as {"path": "1.jpg", "label": "cat"}.',
         )
@@ -157,7 +152,7 @@ def _read_parquet(path: Path) -> Rows:
         name = schema.names[position]
         if _is_binary(kind):
             raise DataError(
-                f"{path}: the column {shown(name)} holds {kind}, not text.",
+                f"{path}: the column {quoted(name)} holds {kind}, not text.",
                 field=str(path),
                 hint=_PIXELS,
             )
@@ -197,7 +192,7 @@ def _texts(path: Path, name: str, numbers: Sequence[int], values: Sequence[objec
             others.append(number)
     if others:
         raise DataError(
-            f"{path}: the column {shown(name)} must hold text, numbers or truth values, "
+            f"{path}: the column {quoted(name)} must hold text, numbers or truth values, "
             f"and holds something else in {listed(others)}.",
             field=str(path),
             hint="An image has one path and one label: write no lists and no objects there.",

@@ -18,10 +18,11 @@ from pathlib import Path
 
 from headstart.data.class_folders import PART_NAMES
 from headstart.data.items import Dataset, Item
+from headstart.data.quoting import quoted
 from headstart.data.reading import Reading
 from headstart.data.tabular.entries import Entry, read_entries
 from headstart.data.tabular.locations import Locator, missing_hint
-from headstart.data.tabular.rows import listed, shown
+from headstart.data.tabular.rows import listed
 from headstart.errors import DataError, UsageError
 
 __all__ = ["as_dataset", "read_table", "require_files", "settle_splits"]
@@ -76,7 +77,7 @@ def require_files(path: Path, entries: Sequence[Entry], folder: Path) -> None:
     if 2 * len(missing) > len(entries):
         raise DataError(
             f"{path}: {len(missing)} of {len(entries)} files are not in {folder}, such as "
-            f"{shown(missing[0].location.name)}: "
+            f"{quoted(missing[0].location.name)}: "
             f"{listed(sorted(entry.number for entry in missing))}.",
             field="data",
             hint=missing_hint(folder, [entry.location.name for entry in missing]),
@@ -141,7 +142,7 @@ def _name(path: Path) -> str:
 def _absent(entries: Sequence[Entry]) -> Iterator[str]:
     absent = sorted((it.number, it.location.name) for it in entries if not it.location.there)
     if absent:
-        told = (f"{number} ({shown(name)})" for number, name in absent)
+        told = (f"{number} ({quoted(name)})" for number, name in absent)
         yield f"Files that are not there: {listed(told)}."
 
 
@@ -152,5 +153,5 @@ def _twins(classes: Sequence[str]) -> Iterator[str]:
         like[" ".join(name.split()).casefold()].append(name)
     for names in like.values():
         if len(names) > 1:
-            told = " and ".join(map(shown, names))
+            told = " and ".join(map(quoted, names))
             yield f"{told} differ only in case or spaces, and are different classes here."
