@@ -1,6 +1,7 @@
 """Names of strategies for tests: every preset, in each form that it has."""
 
 NAMES = (
+    "auto",
     "feature-extraction",
     "probe-then-fine-tune",
     "fine-tune",
@@ -21,4 +22,6 @@ NAMES = (
     "bias-only",
     "scratch",
     "scratch:small-cnn",
+    "table:500-2000",
+    "bit",
 )

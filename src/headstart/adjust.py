@@ -9,26 +9,42 @@ from typing import Any
 
 from headstart.errors import UnknownName, UsageError
 from headstart.files import digest
-from headstart.options import Options
+from headstart.options import AUTO, DEFAULT_BACKBONE, Options
 from headstart.strategy import names
+from headstart.strategy.ladder import ladder
 from headstart.strategy.patterns import HEAD, Parameter, matcher
 from headstart.strategy.phase import OPTIONAL, WARMING, Phase, Solve, Train
 from headstart.strategy.presets import trained_head
 from headstart.strategy.strategy import Strategy
 from headstart.training.heads import HeadSpec
 
-__all__ = ["CUSTOM", "chosen_strategy", "custom_transform", "transform_name"]
+__all__ = [
+    "CUSTOM",
+    "UNTRAINED",
+    "before_choice",
+    "chosen_strategy",
+    "custom_transform",
+    "transform_name",
+]
 
 CUSTOM = "custom"
+UNTRAINED: dict[str, Any] = {
+    **dict.fromkeys(("epochs", "lr", "augment", "symmetry", "views")),
+    "train": {},
+}
+"""The options about training by steps, as they are where nothing trains."""
 HEAD_EPOCHS = 20  # of a head that no direct solver gives, where --epochs says nothing
 
 
-def chosen_strategy(options: Options, stages: int | None = None) -> Strategy:
+def chosen_strategy(
+    options: Options, stages: int | None = None, images: int | None = None
+) -> Strategy:
     """Return the strategy of the options, changed as they ask.
 
     Args:
         options: What was asked for.
         stages: How many stages the network has; None where that is not known yet.
+        images: How many images there are to learn from; None where that is not known yet.
 
     Raises:
         UnknownName: There is no such strategy, or no such field of ``Train``.
@@ -36,7 +52,7 @@ def chosen_strategy(options: Options, stages: int | None = None) -> Strategy:
             was not given.
     """
     given = options.strategy
-    strategy = names.create(given, stages) if isinstance(given, str) else given
+    strategy = names.create(given, stages, images) if isinstance(given, str) else given
     strategy = _trained_heads(strategy, options)
     changes = _changes(options)
     trains = [phase for phase in strategy.phases if isinstance(phase.fit, Train)]
@@ -57,6 +73,20 @@ def chosen_strategy(options: Options, stages: int | None = None) -> Strategy:
     _check_views(strategy, options)
     _check_settings(strategy, options)
     return strategy
+
+
+def before_choice(options: Options) -> Options:
+    """Return the options that hold until ``auto`` has chosen: the default network, and the probe.
+
+    What is about training is left away, because nothing trains yet; it counts in what is chosen.
+    """
+    return replace(
+        options,
+        strategy=ladder(()),
+        backbone=DEFAULT_BACKBONE if options.backbone == AUTO else options.backbone,
+        average="none" if options.average == AUTO else options.average,
+        **UNTRAINED,
+    )
 
 
 def custom_transform(options: Options) -> Callable[[Any], Any] | None:

@@ -1,7 +1,8 @@
 """The names of the strategies, and what they say.
 
 A name may carry arguments: ``last-blocks:2``, ``freeze-first:100layers``,
-``gradual:epochs=2/3/5,rates=1e-3/1e-4/1e-5``. A path that ends in ``.toml`` is a name too.
+``gradual:epochs=2/3/5,rates=1e-3/1e-4/1e-5``, ``table:500-2000``. A path that ends in ``.toml`` is
+a name too.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from headstart.errors import UnknownName, UsageError
+from headstart.strategy.ladder import ladder, possible_steps
 from headstart.strategy.presets import (
     EPOCHS,
     SMALL_CNN,
@@ -27,11 +29,13 @@ from headstart.strategy.presets import (
     probe_then_fine_tune,
     scratch,
 )
+from headstart.strategy.published import bit, table
 from headstart.strategy.strategy import Strategy
 
 __all__ = ["NAMES", "create"]
 
 NAMES = (
+    "auto",
     "feature-extraction",
     "probe-then-fine-tune",
     "fine-tune",
@@ -45,6 +49,8 @@ NAMES = (
     "bias-only",
     "scratch",
     "scratch:small-cnn",
+    "table:LOW-HIGH",
+    "bit",
 )
 _PLAIN: dict[str, Callable[[], Strategy]] = {
     "feature-extraction": feature_extraction,
@@ -58,13 +64,15 @@ _PLAIN: dict[str, Callable[[], Strategy]] = {
 }
 
 
-def create(name: str, stages: int | None = None) -> Strategy:
+def create(name: str, stages: int | None = None, images: int | None = None) -> Strategy:
     """Return the strategy of this name, or the one in this TOML file.
 
     Args:
         name: One of ``NAMES``, arguments filled in; or the path of a ``.toml`` file.
         stages: How many stages the network has, for strategies that rate each; None where that
             is not known yet, and only the name is to be read.
+        images: How many images there are to learn from, for strategies that go by that; None where
+            that is not known yet, likewise.
 
     Raises:
         UnknownName: There is none.
@@ -74,17 +82,33 @@ def create(name: str, stages: int | None = None) -> Strategy:
         return Strategy.from_toml(Path(name))
     if name in _PLAIN:
         return _PLAIN[name]()
+    if name == "auto":  # all that it may choose of
+        return ladder([phase for _, phase in possible_steps(stages or 7)])
     kind, _, argument = name.partition(":")
     if kind == "last-blocks" and re.fullmatch("[1-9][0-9]*", argument):
         return last_blocks(int(argument))
     if kind == "freeze-first" and (found := re.fullmatch("([1-9][0-9]*)(layers)?", argument)):
         return freeze_first(int(found[1]), layers=found[2] is not None)
+    if kind == "table":
+        return _table(name, argument, images)
+    if name == "bit":
+        return bit(images)
     if kind == "gradual":
         return _gradual(name, argument, stages or 1)
     if kind == "discriminative":
         return _discriminative(name, argument, stages)
     known = f"Known: {', '.join(NAMES)}; or the path of a .toml file."
     raise UnknownName("strategy", name, NAMES, field="strategy", hint=known)
+
+
+def _table(name: str, argument: str, images: int | None) -> Strategy:
+    found = re.fullmatch("([0-9]{1,12})-([0-9]{1,12})", argument)
+    if found is None:
+        raise UsageError(
+            f"{name} needs two whole numbers of images with a dash between, as table:500-2000.",
+            field="strategy",
+        )
+    return table(int(found[1]), int(found[2]), images)
 
 
 def _gradual(name: str, argument: str, stages: int) -> Strategy:
