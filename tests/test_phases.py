@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from headstart.cache import Cache
 from headstart.log import Log
 from headstart.phases import Phases
+from headstart.strategy.phase import Rate
+from headstart.training.deadline import Deadline
 from headstart.training.device import Forward
 from headstart.training.solve import solve
-from planned import HEAD, LAST
+from planned import HEAD, LAST, LAST_TWO
 
 
 @pytest.fixture
@@ -31,7 +36,7 @@ def test_a_head_that_is_solved_last_has_seen_val_and_one_before_training_has_not
         found.append(solve(*arguments, **options))
         return found[-1]
 
-    monkeypatch.setattr("headstart.phases.solve", spied)
+    monkeypatch.setattr("headstart.solving.solve", spied)
     plan, images = prepared(HEAD)
     trained = run(plan, images, cache)
     assert np.array_equal(trained.head.weight.detach().numpy(), found[0].weight)
@@ -70,3 +75,120 @@ def computed(plan, images) -> np.ndarray:
     rows = images.pixels.all()
     size = plan.path.batch_size
     return np.concatenate([forward(rows[at : at + size]) for at in range(0, len(rows), size)])
+
+
+# What is not kept, and what there is no time for
+
+BETTER = replace(LAST, keep="better")
+IDLE = replace(  # moves nothing, so that no epoch is better than the start
+    BETTER, rates=(Rate("head", 1e-30), Rate("stage:-1", 1e-30), Rate("stage:0..-1", None))
+)
+
+
+def told(plan, images, cache, **options):
+    """Run, and return what was left and the events."""
+    events: list = []
+    log = Log(events.append)
+    return Phases(plan, images, plan.path, cache, log, **options).run(), events
+
+
+def test_where_nothing_is_kept_the_outcome_is_that_of_the_solved_head_alone(prepared, cache):
+    plan, images = prepared(HEAD)
+    alone = run(plan, images, cache)
+    plan, images = prepared(HEAD, IDLE, IDLE)
+    before = {name: value.clone() for name, value in plan.backbone.network.state_dict().items()}
+    trained = run(plan, images, cache)
+    assert [record.get("keep", {}).get("kept") for record in trained.records] == [
+        None, False, False,
+    ]  # fmt: skip
+    after = plan.backbone.network.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert torch.equal(trained.head.weight, alone.head.weight)
+    assert torch.equal(trained.head.bias, alone.head.bias)
+    assert np.array_equal(trained.solved.val_weight, alone.solved.val_weight)
+    assert np.array_equal(trained.features.rows.all(), alone.features.rows.all())
+    assert trained.stream is None
+    assert trained.solved.fitted_on == len(images.parts["train"]) + len(images.parts["val"])
+
+
+def test_what_comes_after_a_phase_that_is_not_kept_starts_from_the_weights_before_it(
+    prepared, cache, monkeypatch
+):
+    plan, images = prepared(HEAD, IDLE, LAST)
+    starts = []
+    from headstart.training.engine import Engine
+
+    whole = Engine.run
+
+    def spied(self):
+        starts.append(self.model.head.weight.detach().clone())
+        return whole(self)
+
+    monkeypatch.setattr("headstart.phases.Engine.run", spied)
+    trained = run(plan, images, cache)
+    assert torch.equal(starts[0], starts[1])
+    assert trained.solved is None
+    assert trained.stream is not None
+    assert [record["phase"] for record in trained.records] == [1, 2, 3]
+
+
+def test_a_phase_that_is_kept_leaves_no_solved_head(prepared, cache, monkeypatch):
+    from headstart.training.keeping import compare
+
+    monkeypatch.setattr(
+        "headstart.training.engine.compare", lambda *said: replace(compare(*said), kept=True)
+    )
+    plan, images = prepared(HEAD, BETTER, IDLE)
+    trained = run(plan, images, cache)
+    assert trained.solved is None
+    assert trained.stream is not None
+
+
+def clock(*, left: float) -> Deadline:
+    return Deadline(left, lambda: 0.0)
+
+
+def test_a_phase_that_has_no_time_for_an_epoch_is_left_out(prepared, cache):
+    plan, images = prepared(HEAD, LAST)
+    alone = run(plan, images, cache)
+    assert alone.solved is None
+    for left, predicted, reason in (
+        (30.0, (1.0, 500.0), "no time for an epoch of it: an epoch would take about 500 s, and "
+         "30 s were left"),
+        (-5.0, (None, 500.0), "no time for an epoch of it: an epoch would take about 500 s, and "
+         "0 s were left"),
+        (0.0, None, "the time is over"),
+    ):  # fmt: skip
+        plan, images = prepared(HEAD, LAST)
+        trained, events = told(plan, images, cache, deadline=clock(left=left), predicted=predicted)
+        assert trained.records[1]["skipped"] == reason
+        assert trained.records[1]["trainable"] > 0
+        assert trained.solved is not None  # and what is left is the head, solved on val too
+        assert np.array_equal(trained.head.weight.detach().numpy(), trained.solved.weight)
+        assert [event["phase"] for event in events if event["event"] == "phase"] == [1, 2]
+
+
+def test_the_seconds_that_were_predicted_are_told_before_each_phase(prepared, cache):
+    plan, images = prepared(HEAD, LAST)
+    _, events = told(plan, images, cache, predicted=(1.25, 60.0), deadline=clock(left=1e6))
+    names = [(e["event"], e["phase"]) for e in events if e["event"] in ("predicted", "phase-start")]
+    assert names == [("predicted", 1), ("phase-start", 1), ("predicted", 2), ("phase-start", 2)]
+    assert [e["took"] for e in events if e["event"] == "predicted"] == [1.25, 60.0]
+
+
+def test_the_first_phase_is_begun_in_any_case_and_those_after_it_are_not(prepared, cache):
+    plan, images = prepared(LAST, LAST_TWO)
+    trained, _ = told(plan, images, cache, deadline=clock(left=-1.0))
+    first, second = trained.records
+    assert (first["stopped"]["why"], first["stopped"]["step"]) == ("budget", 1)
+    assert second["skipped"] == "the time is over"
+    assert trained.stream is not None
+    assert trained.solved is None
+
+
+def test_without_val_images_a_phase_that_must_be_better_is_left_out(prepared, cache):
+    plan, images = prepared(LAST, BETTER)
+    none = np.empty(0, dtype=np.int64)
+    images = replace(images, parts=images.parts | {"val": none})
+    trained = run(plan, images, cache)
+    assert trained.records[1]["skipped"] == "there are no val images to tell whether it helps"

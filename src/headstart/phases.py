@@ -8,6 +8,7 @@ phases left.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,23 +24,27 @@ from headstart.checkpointing import (
     tensors_of_phase,
 )
 from headstart.clock import Clock
+from headstart.data.checks.findings import Finding
 from headstart.feeding import class_weights, stream_of
-from headstart.images import Images, Labels
+from headstart.images import Images
 from headstart.log import Log
+from headstart.phase_guard import guard, guard_training
 from headstart.plan import Plan
 from headstart.sizing import epochs_before
+from headstart.solving import put_in, solution, val_accuracy
 from headstart.strategy.phase import Phase, Solve, Train
 from headstart.training.checkpoint import Checkpoints, State
+from headstart.training.deadline import Deadline
 from headstart.training.device import InferencePath
 from headstart.training.engine import Engine, Saver
 from headstart.training.examples import Examples
 from headstart.training.features import Features, extract
-from headstart.training.heads import last_linear
 from headstart.training.interrupt import Interruption
 from headstart.training.model import Model
 from headstart.training.optim import apply
 from headstart.training.pixels import Stream
-from headstart.training.solve import Solved, solve
+from headstart.training.record import gone_back, skipped
+from headstart.training.solve import Solved
 
 __all__ = ["Phases", "Trained"]
 
@@ -52,9 +57,9 @@ class Trained:
         head: The head.
         path: The inference path for predictions.
         records: What happened in each phase, plain JSON.
-        solved: The last phase's solution, if it was solved.
+        solved: The solution of the head, if nothing was trained since that stayed.
         features: The features it was solved on.
-        stream: What the last phase read, if it trained.
+        stream: What the last phase that trained has read, where the head was not solved.
     """
 
     head: nn.Module
@@ -79,6 +84,9 @@ class Phases:
         save_seconds: At most so long between two checkpoints.
         features: The features of all images, where they are known already.
         clock: Counts the seconds of the run; by default they begin now.
+        deadline: By when training should be over. A phase that has no time for an epoch is left
+            out, unless it is the first; a head is solved in any case.
+        predicted: Seconds that each phase was predicted to take; None where nobody knows.
     """
 
     def __init__(
@@ -94,6 +102,8 @@ class Phases:
         save_seconds: float = 300.0,
         features: Features | None = None,
         clock: Clock | None = None,
+        deadline: Deadline | None = None,
+        predicted: Sequence[float | None] | None = None,
     ) -> None:
         self.plan = plan
         self.images = images
@@ -105,11 +115,15 @@ class Phases:
         self.save_seconds = save_seconds
         self.features = features
         self.clock = clock or Clock("train")
+        self.deadline = deadline
+        self.predicted = predicted or [None] * len(plan.strategy.phases)
         seed = plan.options.seed
         head = plan.task.head(plan.backbone.feature_dim, plan.options.head, seed)
         self.model = Model(plan.backbone, head)
         self.records: list[dict[str, Any]] = []
+        self._solved: Solved | None = None
         self.stream: Stream | None = None
+        self._found: list[dict[str, Any]] = []
 
     def run(self, state: State | None = None) -> Trained:
         """Run all phases, or those that are left of an interrupted run.
@@ -121,19 +135,11 @@ class Phases:
             ModelError: The checkpoint is of another strategy, or of another network.
         """
         first = self._take_up(state) if state is not None else 0
-        solved = None
         for number in range(first, len(self.plan.strategy.phases)):
-            phase = self.plan.strategy.phases[number]
-            self.log.emit("phase-start", phase=number + 1, kind=_kind(phase))
-            if isinstance(phase.fit, Solve):
-                solved = self._solve(number, phase, phase.fit)
-            else:
-                solved = None
-                resumed = state if number == first else None
-                self._train(number, phase, phase.fit, resumed)
-            self._conclude(number)
+            self._phase(number, state if number == first else None)
             if (self.records[-1].get("stopped") or {}).get("why") == "not-finite":
                 break  # what comes after would start from weights that nobody meant
+        solved = self._solution_that_stayed()
         self.model.eval()
         return Trained(
             head=self.model.head,
@@ -144,44 +150,87 @@ class Phases:
             stream=None if solved is not None else self.stream,
         )
 
+    def _phase(self, number: int, state: State | None) -> None:
+        """Run a phase, go on with it from ``state``, or leave it out."""
+        phase = self.plan.strategy.phases[number]
+        self._found = []
+        reason = None if state is not None else self._why_not(number, phase)
+        if reason is not None:
+            self.records.append(skipped(number + 1, phase, reason))
+            self._conclude(number)
+            return
+        predicted = self.predicted[number]
+        if predicted is not None:
+            self.log.emit("predicted", phase=number + 1, took=round(predicted, 3))
+        self.log.emit("phase-start", phase=number + 1, kind=_kind(phase))
+        self._tell(number, guard(self.plan, self.images, self.model, number))
+        if isinstance(phase.fit, Solve):
+            self._solve(number, phase, phase.fit)
+        else:
+            self._train(number, phase, phase.fit, state)
+        self._conclude(number)
+
+    def _why_not(self, number: int, phase: Phase) -> str | None:
+        """Say why a phase that trains is left out; None where it runs."""
+        if isinstance(phase.fit, Solve):
+            return None
+        if phase.keep == "better" and not len(self.images.parts["val"]):
+            return "there are no val images to tell whether it helps"
+        if self.deadline is None or number == 0:
+            return None
+        left, whole = self.deadline.left(), self.predicted[number]
+        if whole is not None and left < whole / phase.fit.epochs:
+            epoch = f"an epoch would take about {whole / phase.fit.epochs:.0f} s"
+            return f"no time for an epoch of it: {epoch}, and {max(0.0, left):.0f} s were left"
+        return "the time is over" if left <= 0 else None
+
     def _conclude(self, number: int) -> None:
         """Complete a phase's record, and tell of it."""
         record = self.records[-1]
         record["trainable"] = self.plan.sizes[number].trainable
+        if self._found:
+            record["findings"] = self._found
         event = {name: value for name, value in record.items() if name != "seconds"}
         self.log.emit("phase", took=record["seconds"], **event)
 
+    def _tell(self, number: int, findings: Sequence[Finding]) -> None:
+        """Keep what the guard found for the phase's record, and tell of it at once."""
+        told = [finding.to_dict() for finding in findings]
+        for finding in told:
+            self.log.emit("finding", phase=number + 1, **finding)
+        self._found += told
+
     # -- solving -----------------------------------------------------------------------------
 
-    def _solve(self, number: int, phase: Phase, fit: Solve) -> Solved:
+    def _solve(self, number: int, phase: Phase, fit: Solve) -> None:
         start = time.monotonic()
         apply(self.model, phase)
-        features, images = self._features_now(number), self.images
-        row_of = {int(position): row for row, position in enumerate(features.positions)}
-        train, val = (
-            (features.rows.take([row_of[int(p)] for p in images.parts[part]]), labels)
-            for part in ("train", "val")
-            for labels in (images.labels[images.parts[part]],)
-        )
-        balanced = self.plan.options.class_weights == "balanced"
-        weights = None
-        if images.weights is not None:
-            weights = (images.weights[images.parts["train"]], images.weights[images.parts["val"]])
-        solved = solve(train, val, fit, balanced=balanced, refit=self.plan.refits, weights=weights)
-        last = number == len(self.plan.strategy.phases) - 1
-        # val chooses in the phases to come, so until the last one the head has not seen it.
-        weight, bias = (
-            (solved.weight, solved.bias) if last else (solved.val_weight, solved.val_bias)
-        )
-        with torch.no_grad():
-            layer = last_linear(self.model.head)
-            layer.weight.copy_(torch.from_numpy(weight))
-            layer.bias.copy_(torch.from_numpy(bias))
-        accuracy = _val_accuracy(solved, val)
+        features = self._features_now(number)
+        self._solved = solved = solution(self.plan, self.images, features, fit)
+        # val may choose in phases to come, so until the end the head has not seen it.
+        put_in(self.model.head, solved.val_weight, solved.val_bias)
+        val = {"val": val_accuracy(self.images, features, solved)}
         took = {"seconds": round(time.monotonic() - start, 3)}
-        record = {"phase": number + 1, "kind": "solve", "val": accuracy, **solved.to_dict(), **took}
+        record = {"phase": number + 1, "kind": "solve", **val, **solved.to_dict(), **took}
         self.records.append(record)
-        return solved
+
+    def _solution_that_stayed(self) -> Solved | None:
+        """Return the solution that the head is, its last step now taken; None where it trained.
+
+        What comes after a solved head may not have been kept. All is decided then, and the head
+        becomes what it would have been without: solved on val too, where that is wanted.
+        """
+        number = next(
+            (n for n in reversed(range(len(self.records))) if not gone_back(self.records[n])), None
+        )
+        phase = None if number is None else self.plan.strategy.phases[number]
+        if number is None or phase is None or not isinstance(phase.fit, Solve):
+            return None
+        if self._solved is None:  # by an earlier session: the same features, so the same again
+            features = self._features_now(number)
+            self._solved = solution(self.plan, self.images, features, phase.fit)
+        put_in(self.model.head, self._solved.weight, self._solved.bias)
+        return self._solved
 
     def _features_now(self, number: int) -> Features:
         """Return the features of all images by the backbone as it is at this phase."""
@@ -221,6 +270,7 @@ class Phases:
             first_view=epochs_before(self.plan.strategy, number),
             weights=images.weights,
         )
+        weights = class_weights(self.plan, images)
         engine = Engine(
             self.model,
             self.plan.task,
@@ -229,14 +279,17 @@ class Phases:
             self.path,
             seed=self.plan.options.seed,
             number=number + 1,
-            class_weights=class_weights(self.plan, images),
+            class_weights=weights,
             emit=self.log.emit,
             save=self._saver(number, stream.start),
             save_seconds=self.save_seconds,
             interruption=self.interruption,
+            deadline=self.deadline,
+            predicted=self.predicted[number],
         )
         if state is not None:
             engine.restore(state.position["position"], tensors_of_phase(state))
+        self._tell(number, guard_training(self.plan, engine, weights))
         self.records.append(engine.run())
 
     # -- checkpoints -------------------------------------------------------------------------
@@ -272,12 +325,3 @@ class Phases:
 
 def _kind(phase: Phase) -> str:
     return "solve" if isinstance(phase.fit, Solve) else "train"
-
-
-def _val_accuracy(solved: Solved, val: tuple[Any, Labels]) -> dict[str, float] | None:
-    """Return the accuracy on val of the head that has not seen it."""
-    features, labels = val
-    if not len(labels):
-        return None
-    said = (features @ solved.val_weight.T + solved.val_bias).argmax(axis=1)
-    return {"accuracy": round(float((said == labels).mean()), 6)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 import headstart
 from headstart.cache import Cache
 from headstart.files import file_digest, read_json
-from headstart.strategy.phase import Phase, Rate, Train
+from headstart.strategy.phase import Phase, Rate, Solve, Train
 from headstart.strategy.strategy import Strategy
 from interruptions import at, events, interrupt, steps_of
 from pictures import write_photos
@@ -32,6 +33,36 @@ STRATEGY = Strategy(
         ),
     ),
 )
+
+
+# A solved head, then phases that stay only where they are better, the last of which moves nothing.
+LADDER = Strategy(
+    "ladder",
+    (
+        Phase((Rate("head", 1e-3), Rate("stage:0..-1", None)), Solve((100.0, 1.0))),
+        Phase(
+            (Rate("head", 3e-3), Rate("stage:-1", 1e-3), Rate("stage:0..-1", None)),
+            Train(epochs=2, batch_size=8, ema=0.6),
+            "light",
+            keep="better",
+        ),
+        Phase(
+            (Rate("head", 1e-30), Rate("stage:0..-1", 1e-30)),
+            Train(epochs=1, batch_size=8),
+            keep="better",
+        ),
+    ),
+)
+# New statistics and a new head before the first step, where it may have to go back behind them.
+ADAPTED = replace(
+    LADDER,
+    name="adapted",
+    phases=(
+        LADDER.phases[0],
+        replace(LADDER.phases[1], fit=Train(epochs=2, batch_size=8, batch_norm="adapt")),
+    ),
+)
+NOTHING = replace(LADDER, name="nothing", phases=(LADDER.phases[0], LADDER.phases[2]))
 
 
 class Stop(Exception):
@@ -84,7 +115,7 @@ def timeless(record: dict) -> dict:
     kept = {key: value for key, value in record.items() if key != "seconds"}
     kept["epochs"] = [
         {key: value for key, value in epoch.items() if key != "seconds"}
-        for epoch in record["epochs"]
+        for epoch in record.get("epochs", ())
     ]
     return kept
 
@@ -191,3 +222,49 @@ def test_the_same_seed_is_the_same_bytes_and_another_is_not(data, options, whole
     assert file_digest(other.folder / "model" / "model.safetensors") != file_digest(
         whole / "model" / "model.safetensors"
     )
+
+
+@pytest.fixture(scope="module", params=[LADDER, NOTHING], ids=lambda strategy: strategy.name)
+def ladder(request, data, small, cache, tmp_path_factory) -> tuple[Path, dict]:
+    """A run of phases that may go back, which nobody interrupted, and its options."""
+    options = small | {"size": 32, "strategy": request.param}
+    run = headstart.fit(data, tmp_path_factory.mktemp("ladder") / "run", cache=cache, **options)
+    return run.folder, options
+
+
+def test_phases_that_may_go_back_decide_the_same_wherever_they_were_stopped(
+    ladder, data, cache, tmp_path
+):
+    folder, options = ladder
+    records = read_json(folder / "report.json")["training"]
+    assert not records[-1]["keep"]["kept"]
+    for number in range(2, steps_of(folder) + 1, 4):
+        run = tmp_path / str(number)
+        agree(stopped_and_resumed(data, options, cache, run, at(number, "step", interrupt)), folder)
+    run = tmp_path / "evaluate"
+    crashed = at(len(records), "phase", crash)
+    agree(stopped_and_resumed(data, options, cache, run, crashed), folder)
+
+
+def test_statistics_that_were_adapted_are_not_adapted_again(data, small, cache, tmp_path):
+    options = small | {"size": 32, "strategy": ADAPTED}
+    whole = headstart.fit(data, tmp_path / "whole", cache=cache, **options).folder
+    record = read_json(whole / "report.json")["training"][1]
+    assert record["adapted"]["norms"] > 0
+    assert "keep" in record
+    for number, stop in ((1, interrupt), (5, interrupt), (2, crash)):
+        run = tmp_path / f"{number}"
+        agree(stopped_and_resumed(data, options, cache, run, at(number, "step", stop)), whole)
+
+
+def test_a_ladder_of_which_nothing_stays_is_its_solved_head(ladder, data, small, cache, tmp_path):
+    folder, options = ladder
+    if options["strategy"] is not NOTHING:
+        pytest.skip("a phase of it may stay")
+    alone = small | {"size": 32, "strategy": replace(NOTHING, phases=NOTHING.phases[:1])}
+    probe = headstart.fit(data, tmp_path / "probe", cache=cache, **alone).folder
+    assert file_digest(folder / "model" / "model.safetensors") == file_digest(
+        probe / "model" / "model.safetensors"
+    )
+    for part in ("val", "test", "confusion"):
+        assert read_json(folder / "report.json")[part] == read_json(probe / "report.json")[part]

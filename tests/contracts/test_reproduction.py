@@ -15,9 +15,12 @@ import pytest
 import torch
 
 import headstart
+from commands import EXTRACTION
 from headstart.cache import Cache
 from headstart.files import file_digest, read_json
 from pictures import write_photos
+
+OPTIONS = {"strategy": "feature-extraction", "batch_size": 8}  # as those of ``command``
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,8 @@ def data(tmp_path_factory) -> Path:
 
 def command(data: Path, folder: Path, cache: Path) -> Path:
     """Run ``headstart fit`` as a process of its own, with its own choice of precision."""
-    arguments = ["fit", str(data), "--out", str(folder), "--batch-size", "8", "--json"]
+    options = [*EXTRACTION, "--batch-size", "8", "--json"]
+    arguments = ["fit", str(data), "--out", str(folder), *options]
     subprocess.run(
         [sys.executable, "-m", "headstart", *arguments],
         env=os.environ | {"HEADSTART_CACHE": str(cache)},
@@ -69,7 +73,7 @@ def test_two_processes_write_the_same_weights_from_cold_caches(first, data, tmp_
 @pytest.mark.slow
 def test_a_warm_cache_gives_them_too(first, data, tmp_path):
     cache = Cache(first.parent / "cache")
-    again = headstart.fit(data, tmp_path / "again", cache=cache, batch_size=8)
+    again = headstart.fit(data, tmp_path / "again", cache=cache, **OPTIONS)
 
     assert computed(again.folder) == 0
     assert weights(again.folder) == weights(first)
@@ -82,9 +86,9 @@ def test_a_warm_cache_gives_them_too(first, data, tmp_path):
 def test_what_else_the_cache_holds_changes_nothing(first, data, tmp_path):
     cache = Cache(tmp_path / "cache")
     half = write_photos(tmp_path / "half", each=5)
-    headstart.fit(half, tmp_path / "before", cache=cache, batch_size=8)
+    headstart.fit(half, tmp_path / "before", cache=cache, **OPTIONS)
 
-    part_warm = headstart.fit(data, tmp_path / "part-warm", cache=cache, batch_size=8)
+    part_warm = headstart.fit(data, tmp_path / "part-warm", cache=cache, **OPTIONS)
 
     assert computed(part_warm.folder) == 14
     assert weights(part_warm.folder) == weights(first)

@@ -155,7 +155,9 @@ def test_a_copy_of_the_model_folder_agrees(run, files, expected, tmp_path):
 
 
 def test_the_classifier_that_fit_returns_agrees(photos, files, expected, tmp_path):
-    fitted = headstart.fit(photos, tmp_path / "run", precision="fp32")
+    fitted = headstart.fit(
+        photos, tmp_path / "run", strategy="feature-extraction", precision="fp32"
+    )
     agree([answer.to_dict() for answer in fitted.predict(files)], expected)
 
 

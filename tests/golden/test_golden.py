@@ -55,6 +55,7 @@ def measured(folder: Path) -> dict[str, Any]:
         write_blends(folder / "blends"),
         folder / "run",
         cache=Cache(folder / "cache"),
+        strategy="feature-extraction",
         precision="fp32",
         split=(0.4, 0.45, 0.15),
     )

@@ -52,7 +52,10 @@ def test_what_a_document_leaves_away_is_the_default() -> None:
         ({}, "needs either solve or train"),
         ({**SOLVE, **TRAIN}, "needs either solve or train"),
         (7, "must be a table, not 7"),
-        ({**SOLVE, "augmentation": "light"}, "there is no 'augmentation' (known: augment, rates"),
+        (
+            {**SOLVE, "augmentation": "light"},
+            "there is no 'augmentation' (known: augment, keep, rates",
+        ),
         ({**SOLVE, "augment": True}, "augment must be a text, not True"),
         ({**TRAIN, "symmetry": None}, "symmetry must be a text, not None"),
         ({"solve": {"penalties": [1.0]}}, "rates must be a list of [pattern, rate]"),
@@ -149,3 +152,19 @@ def test_a_file_that_is_not_there_or_no_toml_is_named(tmp_path) -> None:
         read_toml(tmp_path / "x.toml")
     assert raised.value.field == "strategy"
     assert "to_toml()" in raised.value.hint
+
+
+def test_keep_is_written_only_where_it_is_not_always(tmp_path) -> None:
+    plain = Phase((Rate("head", 0.5), Rate("stem", None)), Train(epochs=3))
+    better = replace(plain, keep="better")
+    assert "keep" not in phase_to_dict(plain)
+    assert phase_to_dict(better) == {**phase_to_dict(plain), "keep": "better"}
+    document = {"name": "x", "phases": [phase_to_dict(plain), phase_to_dict(better)]}
+    assert read_strategy(document)["phases"] == (plain, better)
+    path = tmp_path / "x.toml"
+    path.write_text(write_toml(document))
+    assert path.read_text().count('keep = "better"') == 1
+    assert read_strategy(read_toml(path))["phases"] == (plain, better)
+    assert problems({"name": "x", "phases": [{**TRAIN, "keep": 1}]}) == [
+        "phase 1: keep must be a text, not 1"
+    ]

@@ -24,7 +24,7 @@ def test_each_strategy_is_called_what_it_is_created_by(name) -> None:
 
 def test_the_names_told_are_the_names_there_are() -> None:
     for name in names.NAMES:
-        filled = name.replace("N", "2")
+        filled = name.replace("N", "2").replace("LOW-HIGH", "500-2000")
         assert names.create(filled).name == filled
     told = {name.partition(":")[0] for name in names.NAMES}
     assert told == {name.partition(":")[0] for name in NAMES}
@@ -55,6 +55,7 @@ def test_an_unknown_strategy_is_told_the_known_ones() -> None:
     "name",
     [
         *("feature_extraction", "Fine-tune", "fine-tune:3", "scratch:large-cnn", "norm-only:1"),
+        *("bit:500", "tables:500-2000"),
         *("last-blocks:", "last-blocks:0", "last-blocks:-1", "last-blocks:two", "last-blocks:2x"),
         *("freeze-first", "freeze-first:0", "freeze-first:layers", "freeze-first:2 layers", ""),
     ],
@@ -75,6 +76,13 @@ def test_a_name_that_is_almost_one_is_unknown(name) -> None:
         ("gradual:rates=a/b/c", "needs numbers with slashes between"),
         ("gradual:epochs", "needs numbers with slashes between"),
         ("gradual:blocks=3", "takes epochs, rates, not 'blocks'"),
+        ("table", "needs two whole numbers of images with a dash between, as table:500-2000"),
+        ("table:500", "needs two whole numbers of images with a dash"),
+        ("table:-500-2000", "needs two whole numbers of images with a dash"),
+        ("table:500-2e3", "needs two whole numbers of images with a dash"),
+        ("table:500-2000-9000", "needs two whole numbers of images with a dash"),
+        ("table:2000-500", "needs two whole numbers of images, the smaller one first"),
+        ("table:500-500", "needs two whole numbers of images, the smaller one first"),
         ("discriminative:fast", "needs numbers with slashes between"),
         ("discriminative:rate=1", "takes decay, high, low, not 'rate'"),
         ("discriminative:low=", "needs numbers with slashes between"),

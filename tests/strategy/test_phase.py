@@ -236,3 +236,18 @@ def test_all_that_is_wrong_with_a_phase_is_told_together() -> None:
         "nothing would be trained",
     ):
         assert part in raised.value.message
+
+
+def test_a_phase_may_have_to_be_better() -> None:
+    assert problems(Phase(ALL, TRAIN, keep="better")) == []
+    assert problems(Phase(ALL, TRAIN, keep="always")) == []
+    assert problems(Phase(ALL, TRAIN, keep="sometimes")) == [
+        "keep must be one of always, better, not 'sometimes'"
+    ]
+    blind = Train(epochs=1, monitor="none")
+    assert problems(Phase(ALL, blind, keep="better")) == ["keep = better needs a monitor"]
+    assert problems(Phase(ALL, blind)) == []
+    rates = (Rate("head", 1.0), Rate("stage:0..-1", None))
+    assert problems(Phase(rates, Solve((1.0,)), keep="better")) == [
+        "a solved head stays: keep = better is for phases that train"
+    ]

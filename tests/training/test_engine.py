@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from dataclasses import replace
 
@@ -25,7 +26,10 @@ from torch.nn import functional as F
 
 from headstart.errors import ModelError, ResourceError
 from headstart.strategy.phase import Rate, Train
+from headstart.training import adaptation
+from headstart.training import engine as engine_module
 from headstart.training.chance import chance
+from headstart.training.deadline import Deadline
 from headstart.training.interrupt import Interruption
 from headstart.training.optim import factor
 
@@ -696,6 +700,359 @@ def test_the_processors_own_words_for_it_are_understood_and_others_are_not():
         raising("mat1 and mat2 shapes cannot be multiplied").run()
 
 
+# What stays
+
+
+def kept_if_better(model=None, **options):
+    """Make an engine of a phase that must be better on val."""
+    engine = make_engine(model, **options)
+    engine.phase = replace(engine.phase, keep="better")
+    return engine
+
+
+GOOD = {"epochs": 6, "examples": make_examples(80, 40), "batch_size": 8}
+
+
+def test_where_val_improves_by_more_than_its_noise_the_weights_stay():
+    found, plain = make_model(), make_model()
+    record = kept_if_better(found, **GOOD).run()
+    verdict = record["keep"]
+    assert verdict["kept"]
+    assert verdict["epoch"] == record["best_epoch"] > 0
+    assert verdict["n"] == 40
+    history = {epoch["epoch"]: epoch["val"] for epoch in record["epochs"]}
+    assert verdict["accuracy_before"] == pytest.approx(history[0]["accuracy"])
+    assert verdict["accuracy_after"] == pytest.approx(history[verdict["epoch"]]["accuracy"])
+    assert record["kept"] == f"epoch {verdict['epoch']}, best accuracy"
+    assert "keep" not in make_engine(plain, **GOOD).run()
+    assert equal(weights(found), weights(plain))  # to be judged first changes no step
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"ema": 0.5}, {"batch_norm": "train"}, {"batch_norm": "adapt", "ema": 0.5}],
+    ids=str,
+)
+@pytest.mark.parametrize("number", [1, 2])
+def test_else_the_weights_before_the_phase_are_put_back_to_the_bit(options, number, monkeypatch):
+    model = make_model()
+    first = make_engine(model, **GOOD)
+    first.run()
+    before = weights(model)
+    model.train()  # whoever was here before
+    slow = [replace(rate, rate=1e-6) for rate in EVERYTHING]
+    engine = kept_if_better(model, rates=slow, options={"number": number}, **GOOD, **options)
+    monkeypatch.setattr(engine, "_judge", scripted([0.5, 0.4, 0.6, 0.6, 0.3, 0.5, 0.5]))
+    record = engine.run()
+    assert any(not torch.equal(engine.best[name], value) for name, value in engine.first.items())
+    assert equal(weights(model), before)
+    assert record["keep"] | {"kept": False, "epoch": 2} == record["keep"]
+    assert record["best_epoch"] == 0
+    assert record["kept"] == f"the start: {record['keep']['reason']}"
+    assert not model.training
+
+
+def test_without_val_images_it_cannot_stay():
+    model = make_model()
+    before = weights(model)
+    record = kept_if_better(model, examples=make_examples(val=0)).run()
+    assert record["keep"]["reason"] == "there are no val images to tell whether it helped"
+    assert equal(weights(model), before)
+
+
+def test_a_phase_that_broke_off_stays_only_where_what_is_left_of_it_is_better():
+    model = make_model()
+    before = weights(model)
+    engine = kept_if_better(model)
+    spoil(engine, at=2)  # before its first epoch is over
+    record = engine.run()
+    assert record["stopped"]["why"] == "not-finite"
+    assert record["keep"] | {"kept": False, "epoch": 0} == record["keep"]
+    assert record["keep"]["reason"] == "no epoch was better on val than the weights before it"
+    assert equal(weights(model), before)
+
+
+def test_a_start_that_is_no_number_is_not_better_than_anything():
+    engine = kept_if_better(steady())
+    engine.tail.head.register_forward_hook(lambda m, i, out: out if m.training else out / 0)
+    record = engine.run()
+    assert record["stopped"]["what"] == "output on val"
+    assert record["keep"]["reason"] == "the outputs on val before it were not finite"
+
+
+# In time
+
+
+class Hours:
+    """A clock that goes on by a second a step, by as much as is asked a view, and else not."""
+
+    def __init__(self, view: float = 0.0) -> None:
+        self.now = 100.0
+        self.view = view
+        self.events: list = []
+
+    def emit(self, event, **values):
+        self.events.append({"event": event, **values})
+        self.now += event == "step"
+
+    def named(self, name: str) -> list:
+        return [event for event in self.events if event["event"] == name]
+
+
+def in_time(seconds: float, hours: Hours | None = None, model=None, **train):
+    """Make an engine with so many seconds for its epochs of three steps each, a second a step."""
+    hours = hours or Hours()
+    deadline = Deadline(100.0 + seconds, lambda: hours.now)
+    options = {"emit": hours.emit, "deadline": deadline} | train.pop("options", {})
+    engine = make_engine(model, options=options, **train)
+    computed: set = set()
+    prepare = engine.examples.stream.prepare
+
+    def slowly(view, positions, progress=None):
+        if view not in computed and len(positions) == len(engine.examples.train):
+            computed.add(view)
+            hours.now += hours.view
+        return prepare(view, positions, progress)
+
+    engine.examples.stream.prepare = slowly
+    return engine, hours
+
+
+def rates_of(hours: Hours) -> list[float]:
+    return [max(step["rates"].values()) for step in hours.named("step")]
+
+
+def test_a_deadline_that_is_far_away_changes_nothing():
+    plain, other = make_model(), make_model()
+    make_engine(plain, epochs=4, schedule="one-cycle").run()
+    engine, hours = in_time(1e6, model=other, epochs=4, schedule="one-cycle")
+    record = engine.run()
+    assert equal(weights(plain), weights(other))
+    assert not {"shortened", "stopped"} & {event["event"] for event in hours.events}
+    assert "shortened" not in record
+    assert record["stopped"] is None
+
+
+def test_epochs_that_the_time_has_no_room_for_are_left_out_and_the_schedule_ends():
+    engine, hours = in_time(15.5, epochs=10, schedule="one-cycle")
+    record = engine.run()
+    assert record["shortened"] == {
+        "planned": 10, "epoch": 1, "epochs": 5, "pace": 3.0, "left": 12.5,
+    }  # fmt: skip
+    assert [epoch["epoch"] for epoch in record["epochs"]] == [1, 2, 3, 4, 5]
+    assert record["stopped"] is None
+    (told,) = hours.named("shortened")
+    assert (told["phase"], told["planned"], told["epochs"]) == (1, 10, 5)
+    rates = rates_of(hours)
+    peak = rates.index(max(rates))
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert rates[-1] < 0.05 * max(rates)  # it has cooled down
+
+
+def test_a_prediction_shortens_before_the_first_step():
+    engine, hours = in_time(10.0, epochs=10, options={"predicted": 30.0})
+    record = engine.run()
+    names = [event["event"] for event in hours.events]
+    assert names.index("shortened") < names.index("step")
+    assert (record["shortened"]["epoch"], record["shortened"]["epochs"]) == (0, 3)
+
+
+def test_views_that_are_still_to_come_count_and_those_that_are_there_do_not():
+    for left, epochs in ((66.5, 10), (65.5, 9)):  # 10 epochs of 3 s, 3 views of 12 s
+        examples = make_examples(views=2)
+        engine, hours = in_time(left, Hours(view=12.0), examples=examples, epochs=10)
+        record = engine.run()
+        assert record["epochs"][-1]["epoch"] == epochs, left
+        assert hours.now <= 100.0 + left
+
+
+def test_a_step_beyond_the_deadline_is_the_last_and_the_best_epoch_stays(monkeypatch):
+    model = make_model()
+    engine, hours = in_time(7.5, model=model, epochs=10)
+    epochs: list = []
+    emit = hours.emit
+
+    def emitting(event, **values):
+        emit(event, **values)
+        if event == "epoch":
+            epochs.append(weights(model))
+        hours.now += 3.0 if event == "step" and len(hours.named("step")) == 5 else 0.0
+
+    engine.emit = emitting
+    record = engine.run()
+    assert record["stopped"] == {
+        "why": "budget", "epoch": 2, "epochs": 2, "step": 2, "steps": 3, "partial": False,
+    }  # fmt: skip
+    assert len(hours.named("step")) == 5
+    assert len(hours.named("stopped")) == 1
+    assert record["best_epoch"] == 1
+    assert equal(weights(model), epochs[0])
+
+
+def test_where_no_epoch_is_over_what_was_learnt_stays_in_a_first_phase_only():
+    model = make_model()
+    engine, hours = in_time(1.5, model=model)
+    record = engine.run()
+    assert len(hours.named("step")) == 2
+    assert record["stopped"]["partial"]
+    assert record["kept"] == "its last step"
+    assert equal(weights(model), weights(engine.model))
+    assert not equal(weights(model), weights(make_model()))
+
+    model = make_model()
+    record = in_time(1.5, model=model, options={"number": 2})[0].run()
+    assert not record["stopped"]["partial"]
+    assert record["best_epoch"] == 0
+    assert equal(weights(model), weights(make_model()))
+
+
+def test_after_an_epoch_that_took_all_the_time_it_stops():
+    engine, hours = in_time(4.0, epochs=10)
+    record = engine.run()
+    assert record["stopped"] == {
+        "why": "budget", "epoch": 1, "epochs": 10, "pace": 3.0, "left": 1.0,
+    }  # fmt: skip
+    assert record["best_epoch"] == 1
+    assert len(hours.named("stopped")) == 1
+
+
+def test_patience_works_in_a_phase_that_was_shortened(monkeypatch):
+    engine, _ = in_time(20.0, epochs=10, patience=2)
+    monkeypatch.setattr(engine, "_judge", scripted([0.9, 0.5, 0.5, 0.5]))
+    record = engine.run()
+    assert record["stopped"] == {"why": "patience", "epoch": 3}
+    assert record["shortened"]["epochs"] == 6
+
+
+def test_a_phase_that_was_shortened_goes_on_shortened_to_the_bit():
+    states: list = []
+    model = make_model()
+
+    def save(position, tensors):
+        copied = {name: value.detach().clone() for name, value in tensors.items()}
+        states.append((json.loads(json.dumps(position)), copied, hours.now))
+
+    options = {"epochs": 10, "schedule": "one-cycle"}
+    engine, hours = in_time(12.5, model=model, options={"save": save}, **options)
+    engine.save_seconds = 0.0
+    record = engine.run()
+    after, rates = weights(model), rates_of(hours)
+    assert record["shortened"]["epochs"] == 4
+    assert len(states) > 10
+    for position, tensors, now in states:
+        other = make_model()
+        again, hours = in_time(0.0, model=other, **options)
+        hours.now = now
+        again.deadline = Deadline(112.5, lambda hours=hours: hours.now)
+        again.restore(position, tensors)
+        found = again.run()
+        assert equal(weights(other), after)
+        assert found["shortened"] == record["shortened"]
+        assert rates_of(hours) == rates[len(rates) - len(rates_of(hours)) :]
+
+
+def test_a_position_that_knows_nothing_of_deadlines_is_taken_up():
+    engine = make_engine(epochs=3)
+    position, tensors = engine.state()
+    for name in ("epochs", "since", "share", "view_seconds", "paces", "shortened"):
+        del position[name]
+    other = make_engine(epochs=3)
+    other.restore(position, tensors)
+    assert len(other.run()["epochs"]) == 3
+
+
+# Statistics that are estimated anew
+
+
+def counted(monkeypatch, calls: list, **takes) -> None:
+    """Remember the options of each adaptation; let it take the seconds that ``takes`` says."""
+
+    def adapt(tail, *arguments, **options):
+        calls.append(options | {"tail": {n: v.clone() for n, v in tail.state_dict().items()}})
+        if takes:
+            takes["hours"].now += takes["seconds"]
+        return adaptation.adapt(tail, *arguments, **options)
+
+    monkeypatch.setattr(engine_module, "adapt", adapt)
+
+
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_it_is_adapted_once_after_it_was_judged_and_before_the_first_step(ema, monkeypatch):
+    calls, states, events = [], [], []
+    model = make_model()
+    before = weights(model)
+    engine = kept_if_better(model, epochs=2, batch_norm="adapt", ema=ema, events=events)
+    engine.save = lambda position, tensors: states.append(
+        (position, {name: value.clone() for name, value in tensors.items()})
+    )
+    engine.save_seconds = 0.0
+    counted(monkeypatch, calls)
+    judged = engine._judge
+    monkeypatch.setattr(engine, "_judge", lambda: (events.append({"event": "judge"}), judged())[1])
+    record = engine.run()
+    (call,) = calls
+    assert (call["view"], call["weighted"]) == (0, False)
+    assert call["seed"] == chance(0, 1, "adapt")
+    assert all(torch.equal(before[name], value) for name, value in engine.first.items())
+    assert record["adapted"] == {"norms": 3, "penalty": record["adapted"]["penalty"]}
+    assert [event["event"] for event in events][:2] == ["judge", "epoch"]
+    assert json.loads(json.dumps(states[0][0]))["adapted"] == record["adapted"]
+    other = kept_if_better(make_model(), epochs=2, batch_norm="adapt", ema=ema)
+    other.restore(*states[0])
+    assert other.run()["adapted"] == record["adapted"]
+    assert len(calls) == 1  # not when it goes on
+
+
+def test_what_is_not_adapted_is_not_told_to_be():
+    assert "adapted" not in make_engine(epochs=1, batch_norm="train").run()
+    assert "adapted" not in make_engine(epochs=1, batch_norm="adapt", rates=HEAD_ONLY).run()
+
+
+def test_the_first_loss_is_that_of_the_new_head():
+    found = {norm: trained(steady(), batch_norm=norm, epochs=1)[1] for norm in ("train", "adapt")}
+    assert found["adapt"][0] < found["train"][0]
+
+
+def test_its_view_is_ready_and_told_once(monkeypatch):
+    events: list = []
+    examples = make_examples(views=1)
+    engine = make_engine(examples=examples, events=events, epochs=1, batch_norm="adapt")
+    done: set = set()
+
+    def prepare(view, positions, progress=None):
+        new = [(view, int(at)) for at in positions if (view, int(at)) not in done]
+        done.update(new)
+        return len(new)
+
+    monkeypatch.setattr(examples.stream, "prepare", prepare)
+    engine.run()
+    told = [event for event in events if event["event"] == "views"]
+    assert [(event["view"], event["computed"]) for event in told] == [(1, 16)]
+
+
+def test_a_start_that_is_no_number_is_not_adapted(monkeypatch):
+    calls: list = []
+    counted(monkeypatch, calls)
+    model = make_model()
+    with torch.no_grad():
+        model.blocks[0].conv.weight.fill_(math.nan)
+    record = kept_if_better(model, batch_norm="adapt").run()
+    assert record["stopped"]["what"] == "output on val"
+    assert not calls
+
+
+def test_its_seconds_are_the_phases_and_of_no_epochs_pace(monkeypatch):
+    hours = Hours()
+    counted(monkeypatch, [], hours=hours, seconds=1000.0)
+    engine = make_engine(
+        batch_norm="adapt", epochs=2, options={"deadline": Deadline(1e9, lambda: hours.now)}
+    )
+    record = engine.run()
+    assert record["seconds"] == pytest.approx(1000)
+    assert [epoch["seconds"] for epoch in record["epochs"]] == [0, 0]
+    assert engine.position.paces == [[0, 0], [0, 0]]
+
+
 # To go on
 
 
@@ -711,15 +1068,20 @@ class Stop(Exception):
         {"optimizer": "sgd", "schedule": "plateau", "patience": 2},
         {"monitor": "none", "batch_norm": "train", "ema": 0.5, "sampling": "balanced"},
         {"rates": MIDDLE, "clip": None},
+        {"keep": "better", "ema": 0.8},
+        {"keep": "better", "optimizer": "sgd", "batch_norm": "train"},
+        {"keep": "better", "batch_norm": "adapt", "ema": 0.8},
     ],
     ids=str,
 )
 @pytest.mark.parametrize("path", [PATH, BF16], ids=["fp32", "bf16"])
 def test_from_the_state_of_any_step_it_goes_on_to_the_bit(options, path):
     options = options | {"path": path}
+    keep = options.pop("keep", "always")
     states: list = []
     model = make_model(make_backbone(separable()))
     whole = make_engine(model, epochs=3, **options)
+    whole.phase = replace(whole.phase, keep=keep)
     whole.save = lambda position, tensors: states.append(
         (position, {name: value.detach().clone() for name, value in tensors.items()})
     )
@@ -732,11 +1094,12 @@ def test_from_the_state_of_any_step_it_goes_on_to_the_bit(options, path):
         with torch.no_grad():  # what it starts from must not matter, where it is trained
             other.head.weight.fill_(7.0)
         engine = make_engine(other, epochs=3, **options)
+        engine.phase = replace(engine.phase, keep=keep)
         engine.restore(position, tensors)
         found = engine.run()
         assert equal(weights(other), after), (position["epoch"], position["step"])
-        for key in ("best_epoch", "kept", "stopped"):
-            assert found[key] == record[key]
+        for key in ("best_epoch", "kept", "stopped", "keep", "adapted"):
+            assert found.get(key) == record.get(key)
         drop = {"seconds"}
         assert [{k: v for k, v in epoch.items() if k not in drop} for epoch in found["epochs"]] == [
             {k: v for k, v in epoch.items() if k not in drop} for epoch in record["epochs"]
@@ -767,6 +1130,10 @@ def test_a_state_of_another_model_is_refused():
         make_engine().restore({"nonsense": 1}, tensors)
     with pytest.raises(ModelError, match="does not fit what is trained"):
         make_engine(ema=0.5).restore(position, tensors)
+    engine = make_engine(epochs=1)
+    engine.run()
+    with pytest.raises(ModelError, match="the weights that the phase started from are missing"):
+        kept_if_better(epochs=1).restore(*engine.state())
 
 
 class Asked(Interruption):

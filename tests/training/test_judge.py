@@ -8,7 +8,7 @@ import torch
 from streams import make_engine, make_examples, steady
 
 from headstart.metrics import point_values
-from headstart.training.judge import judge
+from headstart.training.judge import judge, probabilities
 
 
 def judged(engine, at_once: int = 3):
@@ -25,6 +25,19 @@ def test_it_gives_the_metrics_of_the_val_images():
     assert found == pytest.approx(expected, abs=1e-5)
     assert {view for view, _ in examples.stream.asked} == {0}
     assert examples.stream.prepared == [0]
+
+
+def test_it_gives_the_probabilities_of_the_val_images_in_their_order():
+    model, examples = steady(), make_examples()
+    engine = make_engine(model, examples)
+    model.train()
+    found = probabilities(engine.tail, examples, engine.task, engine.path, at_once=4)
+    model.eval()
+    with torch.no_grad():
+        logits = model(torch.from_numpy(examples.stream.images[examples.val]))
+    assert found == pytest.approx(logits.softmax(1).numpy(), abs=1e-5)
+    assert found.shape == (6, 3)
+    assert found.sum(axis=1) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 100])

@@ -22,10 +22,33 @@ def test_what_was_collected_is_put_back_to_the_bit(optimizer):
     assert {name.partition(".")[0] for name in saved} == {"model", "optimizer", "average", "best"}
     model = make_model()
     other = make_engine(model, ema=0.9, optimizer=optimizer)
-    best = put_back(saved, *parts(other))
+    best, first = put_back(saved, *parts(other))
+    assert first == {}
     assert equal(best, engine.best)
     assert equal(weights(model), weights(engine.model))
     assert equal(collect(*parts(other), best), saved)
+
+
+def test_the_weights_of_the_start_are_put_back_where_they_were_collected():
+    engine = make_engine()
+    first = weights_of(engine.tail)
+    engine.run()
+    saved = collect(*parts(engine), engine.best, first)
+    assert {name for name in saved if name.startswith("first.")} == {f"first.{n}" for n in first}
+    best, start = put_back(saved, *parts(make_engine()))
+    assert equal(start, first)
+    assert equal(best, engine.best)
+    name = next(name for name in saved if name.startswith("first."))
+    for wrong in (torch.zeros(7, 7, 7), None):
+        changed = saved | {name: wrong} if wrong is not None else dict(saved)
+        if wrong is None:
+            del changed[name]
+        with pytest.raises(KeyError, match="the start's weights are not those of this network"):
+            put_back(changed, *parts(make_engine()))
+
+
+def weights_of(module) -> dict:
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
 
 def test_without_an_average_and_a_step_there_are_only_weights():

@@ -57,6 +57,24 @@ def test_it_tells_the_blocks_that_are_trained(start, frozen):
     assert list(Tail(model, start).trained()) == list(model.blocks)[max(start, frozen) :]
 
 
+@pytest.mark.parametrize("start", [0, 2])
+def test_its_features_are_the_models_and_what_the_head_takes(start):
+    model = make_model().eval()
+    rates = {p.name: None if p.name.startswith("stem") else 0.1 for p in model.describe()}
+    model.freeze(rates)
+    tail = Tail(model, start)
+    images = torch.from_numpy(pixels(4))
+    with torch.no_grad():
+        values = images
+        if start:
+            values = model.blocks[1](model.blocks[0](model.normalise(images)))
+        expected = model.features(images)
+    found = tail.features(values)
+    assert torch.equal(found, expected)
+    assert found.requires_grad  # of the blocks that are trained
+    assert torch.equal(tail(values), model.head(expected))
+
+
 def test_the_head_is_computed_in_fp32_whatever_the_rest_is_computed_in():
     model = make_model().eval()
     tail = Tail(model, 4)  # pooling and the head

@@ -11,6 +11,7 @@
     [[phases]]
     rates = [["head", 0.001], ["stage:-2..-1", 0.0003], ["stage:0..-1", "frozen"]]
     augment = "standard"
+    keep = "better"
     train = { epochs = 10, label_smoothing = 0.1 }
 
 TOML has no word for nothing: ``"frozen"`` stands for a rate of None, ``"none"`` for any other.
@@ -33,18 +34,19 @@ __all__ = ["phase_to_dict", "read_strategy", "read_toml", "write_toml"]
 FROZEN = "frozen"
 _EXAMPLE = "headstart.strategy.names.create('fine-tune').to_toml()"
 _RATE = re.compile(r'\[\n\s+("[^"\n]*"),\n\s+([^\n]+),\n\s+\]')
-_PHASE = {"rates", "augment", "symmetry", "solve", "train"}
+_PHASE = {"rates", "augment", "symmetry", "keep", "solve", "train"}
 _STRATEGY = {"name", "phases", "weights", "backbone"}
 
 
 def phase_to_dict(phase: Phase) -> dict[str, Any]:
-    """Return a phase as plain JSON types."""
+    """Return a phase as plain JSON types; ``keep`` only where it is not ``always``."""
     if isinstance(phase.fit, Solve):
         fit: dict[str, Any] = {"solve": {"penalties": list(phase.fit.penalties)}}
     else:
         fit = {"train": asdict(phase.fit)}
     rates = [[rate.pattern, rate.rate] for rate in phase.rates]
-    return {"rates": rates, "augment": phase.augment, "symmetry": phase.symmetry, **fit}
+    keep = {} if phase.keep == "always" else {"keep": phase.keep}
+    return {"rates": rates, "augment": phase.augment, "symmetry": phase.symmetry, **keep, **fit}
 
 
 def write_toml(document: Mapping[str, Any]) -> str:
@@ -150,7 +152,8 @@ class _Reader:
             return None
         rates = self._rates(where, phase.get("rates"))
         fit = self._solve(where, phase) if "solve" in phase else self._train(where, phase["train"])
-        texts = {"augment": phase.get("augment", "none"), "symmetry": phase.get("symmetry", "flip")}
+        defaults = {"augment": "none", "symmetry": "flip", "keep": "always"}
+        texts = {key: phase.get(key, default) for key, default in defaults.items()}
         for key, value in texts.items():
             if not isinstance(value, str):
                 self.problems.append(f"{where}{key} must be a text, not {value!r}")

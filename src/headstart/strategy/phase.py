@@ -24,6 +24,7 @@ SCHEDULES = (*WARMING, "constant", "step", "plateau")
 OPTIONAL = ("clip", "ema", "patience", "views")  # fields of Train that may be None
 AUGMENTATIONS = ("none", "light", "standard", "strong", "shear-zoom", "custom")
 SYMMETRIES = ("none", "flip", "square")
+KEEPS = ("always", "better")
 MONITORS = ("log_loss", "accuracy", "balanced_accuracy", "macro_f1", "none")
 
 
@@ -91,7 +92,9 @@ class Train:
             loss deciding between equals; ``none`` keeps the last epoch.
         patience: Stop after this many epochs without improvement; None runs them all.
         batch_norm: What the statistics of batch norms in trained blocks do: ``hold`` those of the
-            pre-training, which small batches and small data would only blur, or ``train``.
+            pre-training, which small batches and small data would only blur; ``train``; or
+            ``adapt``: they are estimated anew on the training images before the first step, the
+            head is solved again on what the network then gives, and both train from there.
         sampling: ``shuffle``, or ``balanced``: each class is drawn as often as any other.
         views: How many augmented views of each image there are, beside the plain one. None is a
             fresh view for every epoch, or as many as the cache's budget allows where the views'
@@ -113,7 +116,7 @@ class Train:
     ema: float | None = None
     monitor: str = "accuracy"
     patience: int | None = None
-    batch_norm: Literal["hold", "train"] = "hold"
+    batch_norm: Literal["hold", "train", "adapt"] = "hold"
     sampling: Literal["shuffle", "balanced"] = "shuffle"
     views: int | None = None
 
@@ -128,7 +131,7 @@ class Train:
             ("optimizer", self.optimizer, OPTIMIZERS),
             ("schedule", self.schedule, SCHEDULES),
             ("monitor", self.monitor, MONITORS),
-            ("batch_norm", self.batch_norm, ("hold", "train")),
+            ("batch_norm", self.batch_norm, ("hold", "train", "adapt")),
             ("sampling", self.sampling, ("shuffle", "balanced")),
         ):
             if value not in choices:
@@ -160,7 +163,7 @@ class Train:
             needing = ["the schedule plateau"] if self.schedule == "plateau" else []
             needing += ["patience"] if self.patience is not None else []
             yield from (f"{name} needs a monitor" for name in needing)
-        if self.batch_norm == "train" and self.batch_size == 1:
+        if self.batch_norm != "hold" and self.batch_size == 1:
             yield "batch_norm can't be trained on batches of one image (batch_size)"
 
 
@@ -175,12 +178,16 @@ class Phase:
             ``strong``, ``shear-zoom``, or ``custom`` for a transform given from Python.
         symmetry: Which mirror images mean the same: ``none``, ``flip`` (left and right) or
             ``square`` (all eight).
+        keep: Whether the weights of a Train phase stay: ``always``, or only where they are
+            ``better`` on val than those it started from, by more than val's noise
+            (``headstart.training.keeping``); else it ends with those it started from.
     """
 
     rates: tuple[Rate, ...]
     fit: Solve | Train
     augment: str = "none"
     symmetry: str = "flip"
+    keep: str = "always"
 
     def problems(self, parameters: Sequence[Parameter]) -> Iterator[str]:
         """Yield all that keeps the phase from running on a network of these parameters."""
@@ -190,6 +197,7 @@ class Phase:
         for name, value, choices in (
             ("augment", self.augment, AUGMENTATIONS),
             ("symmetry", self.symmetry, SYMMETRIES),
+            ("keep", self.keep, KEEPS),
         ):
             if value not in choices:
                 yield f"{name} must be one of {', '.join(choices)}, not {value!r}"
@@ -211,6 +219,16 @@ class Phase:
                 yield "a head is solved on the plain images: augment must be none"
         if not awake:
             yield "every parameter is frozen: nothing would be trained"
+        yield from self._undecided()
+
+    def _undecided(self) -> Iterator[str]:
+        """Yield why val could not tell whether the phase is better."""
+        if self.keep != "better":
+            return
+        if isinstance(self.fit, Solve):
+            yield "a solved head stays: keep = better is for phases that train"
+        elif self.fit.monitor == "none":
+            yield "keep = better needs a monitor"
 
     def _match(self, parameters: Sequence[Parameter]) -> tuple[Rates, list[str]]:
         """Return the rate of each parameter that a pattern matches, and the idle patterns."""

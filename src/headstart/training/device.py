@@ -10,8 +10,9 @@ from __future__ import annotations
 import ctypes
 import platform
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ __all__ = [
     "Forward",
     "InferencePath",
     "Precision",
+    "as_memory_allows",
     "autocast",
     "bf16_support",
     "first_path",
@@ -36,6 +38,7 @@ __all__ = [
     "processor",
 ]
 
+Found = TypeVar("Found")
 Precision = Literal["auto", "fp32", "bf16"]
 _BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "sve_bf16", "bf16")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # of malloc.h
@@ -244,6 +247,26 @@ def out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(
         words in text for words in ("can't allocate memory", "not enough memory", "out of memory")
     )
+
+
+def as_memory_allows(compute: Callable[[int], Found], at_once: int, least: int = 1) -> Found:
+    """Compute with so many images at once, or with half of that as long as memory is short.
+
+    Args:
+        compute: Called with the number of images, anew each time.
+        at_once: How many there are to be.
+        least: How many there must be.
+
+    Raises:
+        RuntimeError: torch's own, where ``least`` are too many too, or of another kind.
+    """
+    while True:
+        try:
+            return compute(at_once)
+        except RuntimeError as error:
+            if at_once <= least or not out_of_memory(error):
+                raise
+        at_once = max(at_once // 2, least)
 
 
 def keep_freed_memory(path: InferencePath) -> bool:

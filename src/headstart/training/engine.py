@@ -23,7 +23,9 @@ from torch import nn
 from headstart.errors import ModelError, ResourceError
 from headstart.strategy.phase import Phase, Train
 from headstart.training.accelerator import make_accelerator
+from headstart.training.adaptation import adapt
 from headstart.training.chance import chance
+from headstart.training.deadline import Deadline, fit_in, pace_of
 from headstart.training.device import (
     InferencePath,
     keep_freed_memory,
@@ -33,7 +35,8 @@ from headstart.training.device import (
 from headstart.training.examples import Examples, batches_of, epoch_order
 from headstart.training.gradients import Gradients
 from headstart.training.interrupt import Interruption
-from headstart.training.judge import judge
+from headstart.training.judge import judge, probabilities
+from headstart.training.keeping import Verdict, compare
 from headstart.training.model import Model
 from headstart.training.optim import (
     apply,
@@ -78,6 +81,9 @@ class Engine:
         save_seconds: At most so long between two checkpoints.
         interruption: Holds signals back while steps are taken, and is asked after each whether
             to leave.
+        deadline: By when it should be over: epochs that the time has no room for are not begun,
+            so that the schedule still comes to its end, and a step beyond it is the last.
+        predicted: Seconds that the phase was predicted to take, until its own epochs tell.
     """
 
     def __init__(
@@ -95,6 +101,8 @@ class Engine:
         save: Saver | None = None,
         save_seconds: float = 300.0,
         interruption: Interruption | None = None,
+        deadline: Deadline | None = None,
+        predicted: float | None = None,
     ) -> None:
         assert isinstance(phase.fit, Train)
         self.model = model
@@ -109,11 +117,15 @@ class Engine:
         self.save = save
         self.save_seconds = save_seconds
         self.interruption = interruption
-        self.position = Position()
+        self.deadline = deadline
+        self.predicted = predicted
+        self.position = Position(epochs=self.train.epochs)
         self.best: dict[str, torch.Tensor] = {}
+        self.first: dict[str, torch.Tensor] = {}  # only where it may have to go back to it
         self._class_weights = class_weights
+        self._now = time.monotonic if deadline is None else deadline.now
         self._saved = time.monotonic()
-        self._clock = time.monotonic()
+        self._clock = self._now()
         self._set_up()
 
     def _set_up(self) -> None:
@@ -132,7 +144,7 @@ class Engine:
             self.model, runner, accelerator, self.task, self.train, self.path, self._class_weights
         )
         self._trainable = [p for p in self.tail.parameters() if p.requires_grad]
-        moving = self.train.batch_norm == "train"
+        moving = self.train.batch_norm != "hold"
         self._statistics = list(self.tail.buffers()) if moving else []
 
     # -- where it stands ---------------------------------------------------------------------
@@ -140,7 +152,7 @@ class Engine:
     def state(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         """Return the position and all tensors, from which ``restore`` goes on bit by bit."""
         self._tick()
-        tensors = collect(self.tail, self.optimizer, self.average, self.best)
+        tensors = collect(self.tail, self.optimizer, self.average, self.best, self.first)
         return asdict(self.position), tensors
 
     def restore(self, position: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
@@ -150,8 +162,10 @@ class Engine:
             ModelError: It is of another model, or of another way to train it.
         """
         try:
-            self.position = Position(**position)
-            self.best = put_back(tensors, self.tail, self.optimizer, self.average)
+            self.position = Position(**{"epochs": self.train.epochs} | dict(position))
+            self.best, self.first = put_back(tensors, self.tail, self.optimizer, self.average)
+            if self.best and self._may_go_back and not self.first:
+                raise KeyError("the weights that the phase started from are missing")
         except (KeyError, TypeError, RuntimeError) as error:
             raise ModelError(
                 f"The checkpoint does not fit what is trained: {str(error).splitlines()[0]}",
@@ -161,7 +175,7 @@ class Engine:
             ) from error
 
     def _tick(self) -> None:
-        now = time.monotonic()
+        now = self._now()
         self.position.seconds += now - self._clock
         self.position.epoch_seconds += now - self._clock
         self._clock = now
@@ -175,17 +189,53 @@ class Engine:
 
     def run(self) -> dict[str, Any]:
         """Train to the end of the phase, keep the best epoch, and return what happened."""
-        self._clock = self._saved = time.monotonic()
-        position = self.position
-        if not self.best:
+        self._clock, self._saved = self._now(), time.monotonic()
+        position, begins = self.position, not self.best
+        if begins:
             self.best = self._snapshot()
+            self.first = self._snapshot() if self._may_go_back else {}
         judged = [] if self.average is None else [self.average.module]
         with depthwise_in_fp32(self.path, *(t.trained() for t in (self.tail, *judged))):
-            if not position.history and self.number > 1 and self._judges:
+            compares = self.number > 1 or self._may_go_back
+            if not position.history and compares and self._judges:
                 self._record(self._judge(), loss=None)
-            while position.epoch < self.train.epochs and position.stopped is None:
+            if begins and self.train.batch_norm == "adapt" and position.stopped is None:
+                self._adapt()
+            self._plan_epochs()
+            while position.epoch < position.epochs and position.stopped is None:
                 self._epoch()
-        return self._finish()
+                self._plan_epochs()
+            verdict = self._verdict() if self._may_go_back else None
+        return self._finish(verdict)
+
+    def _adapt(self) -> None:
+        """Let batch norms and head fit the images before anything is learnt."""
+        view = self._ready_view()
+        start = self._now()
+        self.model.train()
+        self.position.adapted = adapt(
+            self.tail,
+            self.examples,
+            self.path,
+            self.train,
+            view=view,
+            seed=chance(self.seed, self.number, "adapt"),
+            weighted=self._class_weights is not None,
+        )
+        if self.average is not None:
+            self.average.module.load_state_dict(self.tail.state_dict())
+        self._tick()
+        self.position.epoch_seconds -= self._clock - start  # no other epoch will take them
+
+    @property
+    def _view(self) -> int:
+        """The view of the epoch that runs."""
+        # The plain image is the last of each round: one epoch alone sees an augmented view.
+        return (self.examples.first_view + self.position.epoch + 1) % (self.examples.views + 1)
+
+    @property
+    def _may_go_back(self) -> bool:
+        return self.phase.keep == "better"
 
     @property
     def _judges(self) -> bool:
@@ -193,11 +243,7 @@ class Engine:
 
     def _epoch(self) -> None:
         position, examples = self.position, self.examples
-        # The plain image is the last of each round: one epoch alone sees an augmented view.
-        view = (examples.first_view + position.epoch + 1) % (examples.views + 1)
-        computed = examples.stream.prepare(view, examples.train, self._progress("views"))
-        if computed:
-            self.emit("views", phase=self.number, view=view, computed=computed)
+        view = self._ready_view()
         shuffled = epoch_order(
             examples.train,
             examples.labels,
@@ -212,6 +258,56 @@ class Engine:
                 self._record(self._judge() if len(examples.val) else None, loss)
                 self._checkpoint()
 
+    def _ready_view(self) -> int:
+        """Return the view of the epoch that runs, which is ready then."""
+        view = self._view
+        computed = self._prepare(view, self.examples.train)
+        if computed:
+            self.emit("views", phase=self.number, view=view, computed=computed)
+        return view
+
+    def _prepare(self, view: int, positions: npt.NDArray[np.int64]) -> int:
+        """Have a view ready, and count the seconds that this takes."""
+        start = self._now()
+        computed = self.examples.stream.prepare(view, positions, self._progress("views"))
+        self.position.view_seconds += self._now() - start
+        return computed
+
+    def _plan_epochs(self) -> None:
+        """Cut the epochs to come to those that end before the deadline."""
+        position, train = self.position, self.train
+        predicted = None if self.predicted is None else self.predicted / train.epochs
+        pace = pace_of(position, predicted)
+        if self.deadline is None or pace is None or position.stopped is not None:
+            return
+        steps = len(batches_of(self.examples.train, train.batch_size))
+        views = max(0, self.examples.views + 1 - position.epoch)
+        done = fit_in(position, self.deadline.left(), pace, steps=steps, views=views)
+        if done is not None:
+            found = position.shortened if done == "shortened" else position.stopped
+            self.emit(done, phase=self.number, **(found or {}))
+
+    def _out_of_time(self, steps: int) -> bool:
+        """Return whether the deadline is over in the middle of an epoch, which then is the last."""
+        position = self.position
+        if self.deadline is None or position.step == steps or self.deadline.left() > 0:
+            return False
+        # Without anything before it, a part of an epoch is better than a head of random weights.
+        partial = self.number == 1 and not position.history
+        if partial:
+            self.best = self._snapshot()
+        position.stopped = {
+            "why": "budget",
+            "epoch": position.epoch + 1,
+            "epochs": position.epochs,
+            "step": position.step,
+            "steps": steps,
+            "partial": partial,
+        }
+        self.emit("stopped", phase=self.number, **position.stopped)
+        self._checkpoint()
+        return True
+
     def _steps(self, view: int, order: list[npt.NDArray[np.int64]]) -> bool:
         """Take the steps that are left of an epoch; False where one can't be taken."""
         left = order[self.position.step :]
@@ -222,6 +318,8 @@ class Engine:
             if not self._step(values, positions, len(order)):
                 return False
             progress(self.position.step, len(order))
+            if self._out_of_time(len(order)):
+                return False
             self._pause()
         return True
 
@@ -243,7 +341,7 @@ class Engine:
     def _step(self, values: torch.Tensor, positions: npt.NDArray[np.int64], steps: int) -> bool:
         """Take one step; False where the loss or a gradient is not finite."""
         position, train = self.position, self.train
-        done = (position.epoch + position.step / steps) / train.epochs
+        done = position.done(steps)
         drops = (
             plateau_drops(self.position.scores(self.train.monitor))
             if train.schedule == "plateau" and self._judges
@@ -333,14 +431,27 @@ class Engine:
 
     def _judge(self) -> dict[str, float] | None:
         """Return val's metrics of the present weights, or of their average."""
+        self._prepare(0, self.examples.val)
         self.model.eval()
-        return judge(
-            self.tail if self.average is None else self.average.module,
-            self.examples,
-            self.task,
-            self.path,
-            at_once=max(1, 2 * self.train.batch_size // self.position.parts),
-        )
+        module = self.tail if self.average is None else self.average.module
+        return judge(module, self.examples, self.task, self.path, at_once=self._judged_at_once)
+
+    @property
+    def _judged_at_once(self) -> int:
+        return max(1, 2 * self.train.batch_size // self.position.parts)
+
+    def _verdict(self) -> Verdict:
+        """Compare the best epoch with the start; both are judged again, so nothing is carried."""
+        said: list[npt.NDArray[np.floating[Any]] | None] = []
+        for weights in (self.first, self.best) if len(self.examples.val) else ():
+            self.tail.load_state_dict(weights)
+            said.append(
+                probabilities(
+                    self.tail, self.examples, self.task, self.path, at_once=self._judged_at_once
+                )
+            )
+        before, after = said or (None, None)
+        return compare(before, after, self.examples.labels[self.examples.val])
 
     def _record(self, val: dict[str, float] | None, loss: float | None) -> None:
         """Add an epoch to the history, and keep its weights if it is the best so far."""
@@ -353,7 +464,7 @@ class Engine:
             "rates": position.rates or dict(rates_by_group(self.optimizer)),
             "seconds": round(position.epoch_seconds, 3),
         }
-        position.epoch_seconds = 0.0
+        position.end_epoch()
         position.history.append(record)
         event = {name: value for name, value in record.items() if name != "seconds"}
         self.emit("epoch", phase=self.number, took=record["seconds"], **event)
@@ -366,7 +477,7 @@ class Engine:
         if not waited:
             self.best = self._snapshot()
         patient = train.patience is None or waited < train.patience
-        if self._judges and not patient and position.epoch < train.epochs:
+        if self._judges and not patient and position.epoch < position.epochs:
             position.stopped = {"why": "patience", "epoch": position.epoch}
             self.emit("stopped", phase=self.number, **position.stopped)
 
@@ -374,13 +485,19 @@ class Engine:
         source = self.tail if self.average is None else self.average.module
         return {name: value.detach().clone() for name, value in source.state_dict().items()}
 
-    def _finish(self) -> dict[str, Any]:
+    def _finish(self, verdict: Verdict | None) -> dict[str, Any]:
         """Put the weights in place that are kept, and return the phase's record."""
         position = self.position
         best, kept = position.kept(self.train.monitor, len(self.examples.val) > 0)
-        self.tail.load_state_dict(self.best)
+        decided = {} if verdict is None else {"keep": verdict.to_dict() | {"epoch": best}}
+        if verdict is not None and not verdict.kept:
+            best, kept = 0, f"the start: {verdict.reason}"
+        self.tail.load_state_dict(self.best if verdict is None or verdict.kept else self.first)
         self.model.eval()
         self._tick()
+        cut = {} if position.shortened is None else {"shortened": position.shortened}
+        if position.adapted is not None:
+            cut["adapted"] = position.adapted
         return {
             "phase": self.number,
             "kind": "train",
@@ -395,6 +512,8 @@ class Engine:
             "views": self.examples.views,
             "boundary": self.examples.stream.start,
             "seconds": round(position.seconds, 3),
+            **decided,
+            **cut,
         }
 
 

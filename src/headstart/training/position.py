@@ -23,6 +23,13 @@ class Position:
         history: One record an epoch; epoch 0 is the start.
         parts: Into how many parts a batch is split, for want of memory.
         stopped: Why the phase ended before its last epoch.
+        epochs: How many there are to be: those asked for, or what the time has room for.
+        since: The moment, in epochs, from which the schedule goes straight to its end.
+        share: How much of the schedule was done at that moment.
+        view_seconds: Of this epoch so far, to have its view and val's ready.
+        paces: Of the last two epochs: seconds without that, and with nothing but that.
+        shortened: How ``epochs`` came to be less than was asked for.
+        adapted: What was estimated and solved anew before the first step.
     """
 
     epoch: int = 0
@@ -34,6 +41,35 @@ class Position:
     history: list[dict[str, Any]] = field(default_factory=list)
     parts: int = 1
     stopped: dict[str, Any] | None = None
+    epochs: int = 0
+    since: float = 0.0
+    share: float = 0.0
+    view_seconds: float = 0.0
+    paces: list[list[float]] = field(default_factory=list)
+    shortened: dict[str, Any] | None = None
+    adapted: dict[str, Any] | None = None
+
+    def done(self, steps: int) -> float:
+        """Return how much of the schedule is done, 0 to 1, where an epoch has so many steps.
+
+        Where epochs were cut, what was left of the schedule is spread over those that remain: it
+        goes on from where it was, and still comes to its end.
+        """
+        ahead = self.epoch + self.step / steps - self.since
+        return self.share + (1 - self.share) * ahead / (self.epochs - self.since)
+
+    def cut(self, epochs: int, steps: int) -> None:
+        """Let there be only so many epochs, of so many steps."""
+        done = self.done(steps)
+        self.since, self.share = self.epoch + self.step / steps, done
+        self.epochs = epochs
+
+    def end_epoch(self) -> None:
+        """Begin to count the next epoch's seconds; the start is no epoch."""
+        if self.epoch:
+            pace = [self.epoch_seconds - self.view_seconds, self.view_seconds]
+            self.paces = [*self.paces[-1:], pace]
+        self.epoch_seconds = self.view_seconds = 0.0
 
     def scores(self, monitor: str) -> list[tuple[float, float]]:
         """Return the monitored metric of each epoch, turned so that more is better.
@@ -67,6 +103,7 @@ class Position:
             return best, f"epoch {best}, best {monitor}"
         good = [r["epoch"] for r in self.history if r["val"] is not None or not judged]
         if not good:
-            return None, "the start"
+            part = (self.stopped or {}).get("partial", False)
+            return None, "its last step" if part else "the start"
         broken = (self.stopped or {}).get("why") == "not-finite"
         return None, f"epoch {good[-1]}, the last that was finite" if broken else "last epoch"

@@ -1,7 +1,7 @@
 """The tensors a phase goes on from: weights, the optimizer's moments, the averages, the best epoch.
 
 Each is named by its kind and its name in the network: ``model.…``, ``optimizer.….exp_avg``,
-``average.…``, ``best.…``.
+``average.…``, ``best.…``, and ``first.…`` where the phase may have to go back to its start.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ def collect(
     optimizer: torch.optim.Optimizer,
     average: nn.Module | None,
     best: Mapping[str, torch.Tensor],
+    first: Mapping[str, torch.Tensor] | None = None,
 ) -> Tensors:
     """Return all tensors by name; they are shared, not copied."""
     tensors = {f"model.{name}": value for name, value in tail.state_dict().items()}
@@ -31,7 +32,8 @@ def collect(
                 tensors[f"optimizer.{names[id(parameter)]}.{key}"] = torch.as_tensor(value)
     if average is not None:
         tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
-    return tensors | {f"best.{name}": value for name, value in best.items()}
+    tensors |= {f"best.{name}": value for name, value in best.items()}
+    return tensors | {f"first.{name}": value for name, value in (first or {}).items()}
 
 
 def put_back(
@@ -39,11 +41,12 @@ def put_back(
     tail: nn.Module,
     optimizer: torch.optim.Optimizer,
     average: nn.Module | None,
-) -> Tensors:
-    """Load what ``collect`` returned, and return the best epoch's weights.
+) -> tuple[Tensors, Tensors]:
+    """Load what ``collect`` returned; return the weights of the best epoch and of the start.
 
     Raises:
-        KeyError: A tensor of the optimizer or of the best epoch is missing, or one too many.
+        KeyError: A tensor of the optimizer, of the best epoch or of the start is missing, or one
+            too many.
         RuntimeError: A weight is missing or one too many, or a tensor has another shape.
     """
     parts: dict[str, Tensors] = {}
@@ -60,10 +63,11 @@ def put_back(
         parameter = parameters[owner]
         on_device = value if key == "step" else value.to(parameter.device)
         optimizer.state[parameter][key] = on_device.clone()
-    best = parts.get("best", {})
-    if best and _shapes(best) != _shapes(tail.state_dict()):
-        raise KeyError("the best epoch's weights are not those of this network")
-    return best
+    best, first = parts.get("best", {}), parts.get("first", {})
+    for weights, whose in ((best, "best epoch"), (first, "start")):
+        if weights and _shapes(weights) != _shapes(tail.state_dict()):
+            raise KeyError(f"the {whose}'s weights are not those of this network")
+    return best, first
 
 
 def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:

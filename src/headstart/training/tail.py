@@ -29,7 +29,15 @@ class Tail(nn.Module):
         self._frozen = max(model.frozen_prefix - start, 0)
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """Give logits (B, C) for a batch of the stream; frozen blocks first, without a graph."""
+        """Give logits (B, C) for a batch of the stream."""
+        values = self.features(values)
+        # A solved head has large weights that take each other off: half precision is too coarse.
+        with torch.autocast(values.device.type, enabled=False):
+            logits: torch.Tensor = self.head(values.float())
+        return logits
+
+    def features(self, values: torch.Tensor) -> torch.Tensor:
+        """Give features (B, D) for a batch of the stream; frozen blocks first, without a graph."""
         if self.normalise is not None:
             values = prepare(self.normalise, values)
         blocks = list(self.blocks.values())
@@ -38,10 +46,7 @@ class Tail(nn.Module):
                 values = block(values)
         for block in self.trained():
             values = block(values)
-        # A solved head has large weights that take each other off: half precision is too coarse.
-        with torch.autocast(values.device.type, enabled=False):
-            logits: torch.Tensor = self.head(values.float())
-        return logits
+        return values
 
     def trained(self) -> nn.ModuleList:
         """Return the blocks that are trained; they are shared, not copied."""
