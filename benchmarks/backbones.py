@@ -50,6 +50,7 @@ def main() -> None:
                         f"{folder}/run",
                         backbone=name,
                         weights=path,
+                        strategy="feature-extraction",
                         resize="squash",
                         cache=Cache(Path(folder) / "cache"),
                         **options,

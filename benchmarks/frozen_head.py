@@ -20,7 +20,7 @@ import numpy as np
 
 from headstart.cache import Cache
 from headstart.options import Options
-from headstart.plan import make_plan
+from headstart.planning import make_plan
 from headstart.strategy import presets
 from headstart.training import solve as solver
 from headstart.training.features import extract
@@ -61,7 +61,9 @@ def main() -> None:
 
 def features(data: str, seed: int, precision: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     cache = Cache()
-    plan = make_plan(data, Options(seed=seed, precision=precision), cache=cache)
+    plan = make_plan(
+        data, Options(strategy="feature-extraction", seed=seed, precision=precision), cache=cache
+    )
     items = plan.checked.items
     found = extract(
         plan.backbone,

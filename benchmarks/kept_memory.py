@@ -36,7 +36,8 @@ def main() -> None:
     print(f"{'memory':<10}{'seconds':>9}{'CPU seconds':>13}{'peak GB':>9}")
     for variant in ("returned", "kept"):
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-c", FIT, variant, "fit", arguments.data, *options]
+            fit = ["fit", arguments.data, "--strategy", "feature-extraction", *options]
+            command = [sys.executable, "-c", FIT, variant, *fit]
             start = time.perf_counter()
             process = subprocess.Popen(
                 [*command, "--out", f"{folder}/run"],

@@ -98,10 +98,12 @@ def usual(arguments: argparse.Namespace) -> dict[str, float]:
     from headstart.cache import Cache
     from headstart.data.transforms import normalise
     from headstart.options import Options
-    from headstart.plan import make_plan
+    from headstart.planning import make_plan
     from headstart.training.pixels import decode_all
 
-    options = Options(backbone=arguments.backbone, limit=arguments.images)
+    options = Options(
+        strategy="feature-extraction", backbone=arguments.backbone, limit=arguments.images
+    )
     plan = make_plan(arguments.data, options, cache=Cache())
     parts = {}
     for part in ("train", "val"):

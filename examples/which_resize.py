@@ -8,6 +8,8 @@ import headstart
 DATA = "photos"
 
 for rule in ("crop", "squash", "pad"):
-    classifier = headstart.fit(DATA, f"runs/resize-{rule}", resize=rule)
+    classifier = headstart.fit(
+        DATA, f"runs/resize-{rule}", strategy="feature-extraction", resize=rule
+    )
     val = classifier.report.val["accuracy"]
     print(f"{rule:<7} val accuracy {val.value:.3f} ({val.low:.3f} to {val.high:.3f}), n = {val.n}")

@@ -31,6 +31,7 @@ RUN_FILES = {  # of a finished run
     "model/MANIFEST.json",
     "model/README.md",
 }
+EXTRACTION = ("--strategy", "feature-extraction")  # of a fit whose command has no ``tiny`` in it
 MOST_LINES = 5  # of an error message, a list of files or a drawn layout excepted
 # What stands above an error that comes after the plan.
 _TALK = re.compile(

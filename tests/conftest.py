@@ -65,7 +65,8 @@ def run(photos, tmp_path_factory, shared_cache):
     """The folder of a finished run on ``photos``, in fp32. Not to be written to."""
     import headstart
 
-    return headstart.fit(photos, tmp_path_factory.mktemp("runs") / "run", precision="fp32").folder
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    return headstart.fit(photos, folder, strategy="feature-extraction", precision="fp32").folder
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +78,7 @@ def classifier(run):
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
+def tiny_network(tmp_path_factory):
     """Options for a network so small that a fit takes a second; its weights are random."""
     import timm
     import torch
@@ -95,9 +96,16 @@ def tiny(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tiny(tiny_network):
+    """The options of a fit on that network."""
+    return [*tiny_network, "--strategy", "feature-extraction"]
+
+
+@pytest.fixture(scope="session")
 def small(tiny):
     """The options of ``tiny`` as ``headstart.fit`` and ``Options`` take them."""
-    return {"backbone": tiny[1], "weights": Path(tiny[3]), "size": 64, "precision": "fp32"}
+    network = {"backbone": tiny[1], "weights": Path(tiny[3]), "size": 64, "precision": "fp32"}
+    return {**network, "strategy": "feature-extraction"}
 
 
 @pytest.fixture
@@ -148,7 +156,7 @@ def plan(small, tmp_path, monkeypatch):
     """Make the plan of a folder and options; computing anything is an error."""
     from headstart.cache import Cache
     from headstart.options import Options
-    from headstart.plan import make_plan
+    from headstart.planning import make_plan
 
     def never(*_, **__):
         raise AssertionError("computed")

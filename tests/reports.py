@@ -145,6 +145,49 @@ def training(*records, **changes) -> Report:
     return report(**(made | {"training": records} | changes))
 
 
+def verdict(kept: bool, *, right=9, spoilt=2, n=120, epoch=3, why=None) -> dict:
+    """Return what a phase's record says of whether its weights stay."""
+    why = why or ("more than the noise" if kept else "not more than the noise")
+    noise = (right + spoilt) ** 0.5 / n
+    gain = (right - spoilt) / n
+    return {
+        "kept": kept,
+        "n": n,
+        "accuracy_before": 0.8,
+        "accuracy_after": 0.8 + gain,
+        "difference": gain,
+        "noise": noise,
+        "log_loss_difference": -0.02,
+        "log_loss_noise": 0.03,
+        "epoch": epoch,
+        "reason": f"of {n} val images it put {right} right and spoilt {spoilt}: accuracy "
+        f"{100 * gain:+.1f} points (noise {100 * noise:.1f} points), {why}",
+    }
+
+
+def left_out(phase: int, reason="the time is over") -> dict:
+    """Return the record of a phase that was left out."""
+    return trained(phase, 1, best=None, epochs=[], skipped=reason, seconds=0.0)
+
+
+SHORTENED = {"planned": 20, "epoch": 2, "epochs": 6, "pace": 31.25, "left": 130.4}
+OVER = {"why": "budget", "epoch": 4, "epochs": 6, "pace": 31.25, "left": 12.6}
+IN_IT = {"why": "budget", "epoch": 2, "epochs": 6, "step": 3, "steps": 30, "partial": False}
+
+
+def ladder(**changes) -> Report:
+    """Make the report of a solved head, a phase kept in less time, one tried, one left out."""
+    return training(
+        solved(accuracy=0.8),
+        trained(2, 6, keep=verdict(True, epoch=6), shortened=SHORTENED),
+        trained(3, 4, best=0, keep=verdict(False, right=4, spoilt=3), stopped=OVER),
+        left_out(
+            4, "no time for an epoch of it: an epoch would take about 80 s, and 12 s were left"
+        ),
+        **changes,
+    )
+
+
 def mistake(name="a/1.jpg", label="defective", predicted="functional", probability=0.9) -> Mistake:
     picture = Image.linear_gradient("L").resize((300, 200))
     return Mistake(name, label, predicted, probability, thumbnail(picture))

@@ -9,12 +9,14 @@ import pytest
 from headstart.adjust import (
     CUSTOM,
     HEAD_EPOCHS,
+    UNTRAINED,
+    before_choice,
     chosen_strategy,
     custom_transform,
     transform_name,
 )
 from headstart.errors import UnknownName, UsageError
-from headstart.options import Options
+from headstart.options import AUTO, DEFAULT_BACKBONE, Options
 from headstart.strategy import names, presets
 from headstart.strategy.phase import Phase, Rate, Solve, Train
 from headstart.strategy.strategy import Strategy
@@ -298,8 +300,68 @@ def test_an_unknown_strategy_is_told() -> None:
         chosen("magic")
 
 
+def test_a_table_goes_by_the_images_and_takes_the_same_options() -> None:
+    options = Options(strategy="table:500-2000", epochs=3)
+    for images in (100, 1_000, 10_000):
+        strategy = chosen_strategy(options, 5, images)
+        given = names.create("table:500-2000", 5, images)
+        assert strategy == with_trains(given, epochs=3)
+    # Where the images are not known yet, nothing is refused that any of its rows takes.
+    whole = {"views": 2, "augment": "standard", "train": {"warmup": 0.2, "l2": 0.1}}
+    assert chosen_strategy(Options(strategy="table:500-2000", **whole)).name == "table:500-2000"
+
+
 def test_a_list_of_rates_is_read_before_the_network_is_known() -> None:
     options = Options(strategy="discriminative:1e-5/1e-4/1e-3")
     assert chosen_strategy(options) == chosen_strategy(options, 2)
     with pytest.raises(UsageError, match="5 stages"):
         chosen_strategy(options, 5)
+
+
+# Before ``auto`` has chosen
+
+
+TRAINING = {
+    "epochs": 3,
+    "lr": 2e-3,
+    "augment": "strong",
+    "symmetry": "square",
+    "views": 2,
+    "train": {"optimizer": "sgd"},
+}
+
+
+def test_before_the_choice_the_default_network_is_probed() -> None:
+    options = before_choice(Options(seed=3, resize="pad", head="linear,dropout=0.2"))
+    assert (options.backbone, options.average) == (DEFAULT_BACKBONE, "none")
+    assert (options.seed, options.resize, options.head) == (3, "pad", "linear,dropout=0.2")
+    (phase,) = options.strategy.phases
+    assert isinstance(phase.fit, Solve)
+    (trained,) = chosen_strategy(options).phases
+    assert isinstance(trained.fit, Train)  # a head with dropout has no solver
+
+
+def test_before_the_choice_what_is_named_is_taken() -> None:
+    given = Options(backbone="timm:test_resnet", average="square")
+    options = before_choice(given)
+    assert (options.backbone, options.average) == ("timm:test_resnet", "square")
+    assert given.strategy == AUTO
+
+
+def test_before_the_choice_nothing_trains_and_what_is_about_that_is_kept_for_it() -> None:
+    assert set(UNTRAINED) == set(TRAINING)
+    given = Options(**TRAINING)
+    options = before_choice(given)
+    assert {name: getattr(options, name) for name in UNTRAINED} == UNTRAINED
+    assert chosen_strategy(options, 7) == options.strategy
+    found = trains(chosen_strategy(given, 7))
+    assert len(found) == 2
+    assert all((fit.optimizer, fit.epochs) == ("sgd", 3) for fit in found)
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_each_option_of_training_can_be_given_to_auto(name) -> None:
+    options = Options(**{name: TRAINING[name]})
+    plain = chosen_strategy(Options(), 7)
+    assert chosen_strategy(options, 7) != plain
+    assert before_choice(options) == before_choice(Options())

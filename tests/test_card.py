@@ -10,8 +10,8 @@ import pytest
 from headstart.card import model_card
 from headstart.metrics import Metric
 from headstart.run import read_report
+from reports import ladder, left_out, solved, trained, training
 from reports import report as make_report
-from reports import solved, trained, training
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,18 @@ def test_a_trained_classifier_tells_its_phases_and_what_was_kept():
     assert "- Phase 1: penalty 0.1, chosen by log loss on val (120 images)\n" in card
     assert "- Phase 2: kept epoch 5, best log loss on val\n- Phase 3: kept the last epoch\n" in card
     assert "then solved on all" not in card
+
+
+def test_a_classifier_whose_phases_were_not_kept_is_its_solved_head():
+    made = ladder()
+    made = replace(made, backbone=made.backbone | {"weights": "ImageNet"})
+    card = model_card(made, for_timm=False)
+    assert "- Phase 3: not kept: of 120 val images it put 4 right and spoilt 3" in card
+    assert "- Phase 4: left out, no time for an epoch of it" in card
+    assert "then solved on all" not in card
+    made = replace(made, training=(solved(), left_out(2)))
+    card = model_card(made, for_timm=False)
+    assert "(120 images); then solved on all\n  2,120 images of train and val\n- Phase 2" in card
 
 
 def test_a_resume_with_force_is_told(report):

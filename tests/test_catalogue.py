@@ -7,7 +7,8 @@ from torch import nn
 
 from headstart import catalogue
 from headstart.backbones import zoo
-from headstart.errors import UnknownName
+from headstart.errors import UnknownName, UsageError
+from headstart.measuring import Measured
 from headstart.training.model import Model
 
 
@@ -90,3 +91,43 @@ def test_a_network_without_a_linear_classifier_says_so():
     found = catalogue.blocks(zoo.create("torchvision:squeezenet1_1", random=0))
     assert found["classifier"] is None
     assert "none was taken off" in "\n".join(catalogue.blocks_table(found))
+
+
+def test_names_to_measure_are_taken_as_they_are_and_patterns_searched():
+    assert catalogue.chosen(["timm:resnet18"]) == ["timm:resnet18"]  # not its many weights
+    one = "torchvision:resnet50@IMAGENET1K_V1"
+    assert catalogue.chosen([one, one, "bundled:*lite1"]) == [one, "bundled:efficientnet_lite1"]
+
+
+def test_too_many_to_measure_are_refused_and_so_is_none():
+    with pytest.raises(
+        UsageError, match=r"at most 20 of them, and [0-9,]+ are called so"
+    ) as caught:
+        catalogue.chosen(["*resnet*"])
+    assert "headstart models " in str(caught.value.hint)
+    with pytest.raises(UsageError, match="must know which"):
+        catalogue.chosen([])
+    with pytest.raises(UnknownName, match="nosuchnetwork"):
+        catalogue.chosen(["timm:nosuchnetwork"])
+
+
+def measured(**changes) -> Measured:
+    numbers = {"peak_bytes": 812_300_000, "gpu_bytes": None, "disk_bytes": 13_600_000}
+    where = {"precision": "bf16", "bf16_ms": 5.514, "fp32_ms": 9.1, "device": "cpu", "threads": 2}
+    about = {"parameters": 4_652_008, "top1": 0.751, "input": (224, 224), "weights": "pretrained"}
+    return Measured(name="bundled:one", **{**numbers, **where, **about, **changes})
+
+
+def test_what_was_measured_is_a_table_with_its_units():
+    other = {"top1": None, "bf16_ms": None, "input": (224, 160), "peak_bytes": None}
+    heading, first, second, *notes = catalogue.measured_table([measured(), measured(**other)])
+    assert heading.split("  ")[0] == "name"
+    shown = [" ".join(line.split()) for line in (first, second)]
+    assert shown == [
+        "bundled:one pretrained 4.7 M 224 0.751 5.51 9.10 812 MB 14 MB",
+        "bundled:one pretrained 4.7 M 224 x 160 - - 9.10 - 14 MB",
+    ]
+    assert "batch of 32 on cpu, 2 threads; fit tries bf16 first" in notes[0]
+    assert not [note for note in notes if "GPU" in note]
+    *_, gpu, _ = catalogue.measured_table([measured(device="cuda", gpu_bytes=2 * 10**9)])
+    assert gpu == "memory of the GPU: at most 2,000 MB."

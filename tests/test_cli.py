@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from audit import watched
-from commands import RUN_FILES, rows_of, start, tree
+from commands import EXTRACTION, RUN_FILES, rows_of, start, tree, without
 from headstart.cache import Cache
 from pictures import picture, write_noise, write_photos
 
@@ -40,13 +40,15 @@ def failing(photos, tiny, tiny_run, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     return {
         (2, "usage"): ["fit", photos, "--size", 0],
-        (2, "unknown-name"): ["fit", photos, "--backbone", "timm:resnet5"],
-        (2, "missing-extra"): ["fit", photos, "--backbone", "bundled:efficientnet_lite1"],
-        (3, "data"): ["fit", flat],
+        (2, "unknown-name"): ["fit", photos, *EXTRACTION, "--backbone", "timm:resnet5"],
+        (2, "missing-extra"): [
+            *("fit", photos, *EXTRACTION, "--backbone", "bundled:efficientnet_lite1"),
+        ],
+        (3, "data"): ["fit", flat, *EXTRACTION],
         (4, "model"): ["predict", tmp_path, photos],
         (4, "unsafe-file"): ["predict", file, photos],
         (5, "resource"): ["fit", photos, "--out", file / "run", *tiny],
-        (6, "missing-weights"): ["fit", photos, "--backbone", "timm:resnet18"],
+        (6, "missing-weights"): ["fit", photos, *EXTRACTION, "--backbone", "timm:resnet18"],
         (7, "gate-missed"): [
             *("fit", noise, "--out", tmp_path / "gate", *tiny, "--min", "accuracy=1"),
         ],
@@ -110,7 +112,7 @@ def test_what_the_system_refuses_is_no_bug(command, photos, tiny, monkeypatch):
     def refused(*_, **__):
         raise PermissionError(13, "Permission denied", "/somewhere/secret")
 
-    monkeypatch.setattr("headstart.plan.open_dataset", refused)
+    monkeypatch.setattr("headstart.planning.open_dataset", refused)
     message = command("fit", photos, *tiny).refusal(5)
     assert message.startswith("resource: /somewhere/secret: Permission denied.")
 
@@ -153,6 +155,7 @@ def test_signals_keep_what_was_computed_and_a_later_fit_goes_on(
     """SIGINT, then SIGTERM, each in the middle of the features; then the fit is let finish."""
     photos = write_photos(tmp_path / "photos", classes=("cat", "dog"), each=150)
     arguments = ["fit", photos, "--out", tmp_path / "run", "--precision", "fp32", "--batch-size", 1]
+    arguments += EXTRACTION
     rows = [0]
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         # A shell starts background jobs with SIGINT ignored, and that is inherited.
@@ -272,7 +275,7 @@ def test_no_command_touches_the_images_or_writes_anywhere_else(
             ["fit", data, "--dry-run", *tiny],
             ["predict", run, data, "--csv", table],
             ["evaluate", run, data],
-            ["embed", data, "--out", out, *tiny],
+            ["embed", data, "--out", out, *without(tiny, "--strategy")],
             ["cache", "list"],
         ):
             assert command(*arguments).code == 0
@@ -330,5 +333,5 @@ def test_odd_names_go_through_everything(command, tiny, tmp_path):
     table = tmp_path / "table.csv"
     command("predict", out, data, "--csv", table)
     assert {str(Path(row["path"]).relative_to(data)) for row in rows_of(table)} == expected
-    command("embed", data, "--out", tmp_path / "f.npz", *tiny)
+    command("embed", data, "--out", tmp_path / "f.npz", *without(tiny, "--strategy"))
     assert set(np.load(tmp_path / "f.npz")["paths"]) == expected

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from audit import watched
-from commands import RUN_FILES, rows_of, start, without
+from commands import EXTRACTION, RUN_FILES, rows_of, start, without
 from headstart import __version__
 from headstart.metrics import Metric
 from pictures import write_noise, write_photos
@@ -58,6 +58,7 @@ OPTIONS = {
     *("--allow-partial", "--column", "--root", "--nested", "--classes", "--group-by", "--test"),
     *("--head", "--epochs", "--lr", "--augment", "--symmetry", "--average", "--views", "--train"),
     *(
+        "--budget",
         "--fold",
         "--split-seed",
         "--no-refit",
@@ -516,7 +517,7 @@ def test_gates_decide_on_the_exit_code_of_a_finished_run(command, tiny, tmp_path
 def test_weights_of_a_noncommercial_licence_need_a_word(command, photos, monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    arguments = ["fit", photos, "--backbone", "timm:convnextv2_atto.fcmae_ft_in1k"]
+    arguments = ["fit", photos, *EXTRACTION, "--backbone", "timm:convnextv2_atto.fcmae_ft_in1k"]
     message = command(*arguments).refusal(2)
     assert "forbids commercial use" in message
     assert "--allow-noncommercial" in message
@@ -706,3 +707,36 @@ def test_d13_names_of_any_kind_can_be_classes(command, tiny, tmp_path):
     assert json.loads(printed)["classes"] == names
     assert {row["label"] for row in rows_of(out / "predictions.csv")} == set(names)
     assert command("evaluate", out, data, "--json").code == 0
+
+
+# What auto chooses
+
+
+@pytest.mark.slow
+def test_auto_says_what_it_decides_and_ends_with_the_report(
+    command, photos, tiny_network, tmp_path
+):
+    out = tmp_path / "run"
+    asked = ("fit", photos, "--out", out, *tiny_network, "--budget", "1h")
+    result = command(*asked)
+    assert result.code == 0
+    assert result.out.splitlines()[-1] == str(out / "report.html")
+    before, decided, after = result.err.partition("decided   in ")
+    assert "strategy  auto: facts are measured on some training images" in before
+    for question in ("resize: ", "symmetry: ", "weights: pre-trained", "everything: "):
+        assert f"\n  {question}" in decided + after
+    assert "in all about" in after
+    assert "of 1 h allowed" in after
+    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert files == RUN_FILES | {"plan.json"}
+    document = json.loads((out / "report.json").read_text())
+    assert document["strategy"]["name"] == "auto"
+    again = command(*asked)
+    assert (again.code, again.out) == (0, result.out)
+    assert "already done" in again.err
+
+
+@pytest.mark.parametrize("text", ["ten", "10", "-5m"])
+def test_a_budget_without_a_unit_is_refused(command, photos, text):
+    refusal = command("fit", photos, f"--budget={text}").refusal(2)
+    assert "must be a time above 0 with its unit" in refusal

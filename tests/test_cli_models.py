@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from headstart.measuring import Measured
+
 
 def test_it_lists_with_a_heading(command):
     lines = command("models", "squeezenet").out.splitlines()
@@ -66,6 +68,40 @@ def test_what_can_not_be_fetched_says_how_to_get_it(command, monkeypatch, tmp_pa
     assert "squeezenet1_1" in message
 
 
+def test_networks_are_measured_with_a_word_before_each(command, monkeypatch):
+    asked = []
+
+    def measure(names, *, progress, **options):
+        asked.append((names, options))
+        progress(0, len(names), names[0])
+        numbers = {"parameters": 400_000, "top1": None, "bf16_ms": None, "fp32_ms": 0.5}
+        memory = {"peak_bytes": 500_000_000, "gpu_bytes": None, "disk_bytes": 1_900_000}
+        where = {"input": (32, 32), "precision": "fp32", "device": "cpu", "threads": 1}
+        return [Measured(name=names[0], weights="random", **numbers, **memory, **where)]
+
+    monkeypatch.setattr("headstart.measuring.measure", measure)
+    found = command("models", "timm:test_resnet", "--measure", "--size", 32)
+    assert asked == [(["timm:test_resnet"], {"size": 32, "allow_noncommercial": False})]
+    assert found.code == 0
+    assert found.err == "measuring timm:test_resnet (1 of 1)\n"
+    heading, row, *notes = found.out.splitlines()
+    assert heading.split()[:3] == ["name", "weights", "parameters"]
+    assert row.split()[:2] == ["timm:test_resnet", "random"]
+    assert notes[0].startswith("ms: an image's forward pass in a batch of 32 on cpu, 1 threads")
+    command("models", "timm:test_resnet", "--measure", "--allow-noncommercial")
+    assert asked[1][1] == {"size": None, "allow_noncommercial": True}
+
+
+def test_what_was_measured_is_one_document(command):
+    found = command("models", "timm:test_resnet", "--measure", "--size", 32, "--json")
+    assert found.err == ""
+    (one,) = found.document["measured"]
+    assert one["name"] == "timm:test_resnet.r160_in1k"
+    assert (one["input"], one["weights"]) == ([32, 32], "random")
+    assert one["fp32_ms"] > 0
+    assert one["peak_bytes"] is None or one["peak_bytes"] > 50 << 20
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -75,9 +111,14 @@ def test_what_can_not_be_fetched_says_how_to_get_it(command, monkeypatch, tmp_pa
         (("fetch", "timm:nosuchnetwork"), "nosuchnetwork"),
         (("resnet", "--blocks", "timm:resnet18"), "--blocks looks into one network"),
         (("--blocks", "timm:nosuchnetwork"), "nosuchnetwork"),
-        (("resnet", "--size", "64"), "--size is about --blocks and fetch"),
-        (("resnet", "--allow-noncommercial"), "about fetch: a search loads no weights"),
+        (("resnet", "--size", "64"), "--size is about --blocks, --measure and fetch"),
+        (("resnet", "--allow-noncommercial"), "and --measure: a search loads no weights"),
         (("--blocks", "timm:resnet18", "--allow-noncommercial"), "--blocks loads no weights"),
+        (("--measure",), "must know which"),
+        (("resnet", "--measure"), "at most 20 of them"),
+        (("nosuchnetworkatall", "--measure"), "nosuchnetworkatall"),
+        (("--blocks", "timm:resnet18", "--measure"), "with --blocks it is two things"),
+        (("fetch", "timm:resnet18", "--measure"), "with fetch it is two things"),
     ],
 )
 def test_what_makes_no_sense_is_refused(command, words, said):

@@ -101,9 +101,9 @@ def test_evaluate_takes_the_test_folder_where_there_is_one(command, tiny_run, tm
     assert document["metrics"]["accuracy"]["n"] == 6
 
 
-def test_embed_writes_features_paths_and_labels(command, photos, tiny, tmp_path):
+def test_embed_writes_features_paths_and_labels(command, photos, tiny_network, tmp_path):
     file = tmp_path / "features.npz"
-    result = command("embed", photos, "--out", file, *tiny)
+    result = command("embed", photos, "--out", file, *tiny_network)
     assert result.out == f"{file}\n"
     with np.load(file) as arrays:
         assert set(arrays) == {"features", "paths", "labels"}
@@ -112,7 +112,7 @@ def test_embed_writes_features_paths_and_labels(command, photos, tiny, tmp_path)
     assert features.dtype == np.float32
     assert [str(path).split("/")[0] for path in paths] == list(labels)
     assert len(set(paths)) == 72
-    document = command("embed", photos, "--out", file, "--json", *tiny).document
+    document = command("embed", photos, "--out", file, "--json", *tiny_network).document
     assert document == {"out": str(file), "n": 72, "feature_dim": 96, "failed": []}
 
 
@@ -126,9 +126,9 @@ def test_embed_writes_features_paths_and_labels(command, photos, tiny, tmp_path)
     ],
     ids=lambda changed: changed[0],
 )
-def test_the_options_of_embed_change_the_features(command, photos, tiny, tmp_path, changed):
+def test_the_options_of_embed_change_the_features(command, photos, tiny_network, tmp_path, changed):
     files = [tmp_path / name for name in ("plain.npz", "changed.npz")]
-    for file, options in zip(files, (tiny, [*tiny, *changed]), strict=True):
+    for file, options in zip(files, (tiny_network, [*tiny_network, *changed]), strict=True):
         assert command("embed", photos, "--out", file, *options).code == 0
     plain, other = (np.load(file)["features"] for file in files)
     assert plain.shape == other.shape
@@ -158,9 +158,9 @@ def test_evaluate_reads_a_table(command, tiny_run, photos, tmp_path):
     assert document["metrics"]["accuracy"]["n"] == 2
 
 
-def test_embed_reads_as_fit_does(command, photos, tiny, tmp_path):
+def test_embed_reads_as_fit_does(command, photos, tiny_network, tmp_path):
     file = tmp_path / "f.npz"
-    arguments = ["embed", photos, "--out", file, *tiny, "--classes", "owl,cat", "--json"]
+    arguments = ["embed", photos, "--out", file, *tiny_network, "--classes", "owl,cat", "--json"]
     assert command(*arguments).document["n"] == 48
     with np.load(file) as arrays:
         assert set(arrays["labels"]) == {"owl", "cat"}

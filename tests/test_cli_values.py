@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from headstart.cli_values import (
     parse_channels,
+    parse_duration,
     parse_gates,
     parse_numbers,
     parse_reading,
@@ -63,6 +64,42 @@ def test_a_split_is_three_numbers_or_a_table() -> None:
     assert parse_split("runs/a,b/split.CSV") == Path("runs/a,b/split.CSV")
     with pytest.raises(UsageError, match="--split must be three numbers"):
         parse_split("split.txt")
+
+
+@settings(deadline=None)
+@given(st.integers(0, 99), st.integers(0, 99), st.integers(0, 99), st.sampled_from(["", " "]))
+def test_a_duration_is_read_back(hours, minutes, seconds, between) -> None:
+    parts = [(hours, "h"), (minutes, "m"), (seconds, "s")]
+    text = between.join(f"{number}{unit}" for number, unit in parts if number)
+    if text:
+        meant = 3600 * hours + 60 * minutes + seconds
+        assert parse_duration("budget", text) == meant
+        assert parse_duration("budget", text.upper()) == meant
+
+
+@settings(deadline=None)
+@given(st.integers(1, 10**6))
+def test_a_duration_may_have_decimals(hundredths) -> None:
+    seconds = hundredths / 100
+    assert parse_duration("budget", f"{seconds:.2f}s") == pytest.approx(seconds)
+    assert parse_duration("budget", f"{seconds:.2f} h") == pytest.approx(3600 * seconds)
+
+
+def test_no_duration_stays_none_and_some_are_as_people_write_them() -> None:
+    assert parse_duration("budget", None) is None
+    for text, seconds in {"90s": 90, " 10m ": 600, "1h30m": 5400, "1.5h": 5400}.items():
+        assert parse_duration("budget", text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "10", "0s", "0h0m", "-5m", "1e3s", ".5h", "5 5m", "m", "10 minutes", "soon", "infs"],
+)
+def test_what_is_no_duration_is_told_with_its_option(text) -> None:
+    with pytest.raises(UsageError, match="--budget must be a time above 0") as raised:
+        parse_duration("budget", text)
+    assert raised.value.field == "budget"
+    assert "--budget 10m" in raised.value.hint
 
 
 @settings(deadline=None)

@@ -70,3 +70,18 @@ def test_seconds_are_rounded_to_thousandths(time):
     clock = Clock("read")
     time.now += 0.12345
     assert clock.timings() == {"total_s": 0.123, "read_s": 0.123}
+
+
+def test_the_seconds_so_far_are_those_of_all_sessions_and_stages(time):
+    clock = Clock("read")
+    time.now += 1.5
+    assert clock.seconds == 1.5
+    clock.begin(None)
+    time.now += 2.0
+    assert clock.seconds == 3.5
+    saved = clock.timings()
+    time.now += 1000.0  # the pause
+    clock = Clock("read")
+    clock.take_up(saved)
+    time.now += 0.25
+    assert clock.seconds == 3.75

@@ -7,15 +7,13 @@ import io
 import json
 import math
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headstart import console
-from headstart.cache import Cache
 from headstart.metrics import Metric
-from reports import report, solved, trained, training
+from reports import IN_IT, OVER, SHORTENED, ladder, report, solved, trained, training
 
 PATH = {"precision": "bf16", "device": "cpu", "reason": "native bf16 (avx512_bf16)"}
 EVENTS = [
@@ -167,6 +165,21 @@ def test_a_terminal_gets_a_bar_within_each_epoch(monkeypatch, capsys):
             "Its images: a.png, b.png",
         ),
         (
+            {"event": "stopped", **OVER},
+            "ended after epoch 4 of 6: another epoch takes 31.2 s, and 13 s were left",
+        ),
+        (
+            {"event": "stopped", **IN_IT},
+            "ended in epoch 2 of 6, after step 3 of 30: the time was over",
+        ),
+        (
+            {"event": "shortened", **SHORTENED},
+            "shortened from 20 to 6 epochs to end in time: after epoch 2, 130 s were left, and an "
+            "epoch takes 31.2 s",
+        ),
+        ({"event": "predicted", "took": 90.4}, "phase 2 will take about 90 s"),
+        ({"event": "predicted", "took": 200.0}, "phase 2 will take about 3 minutes"),
+        (
             {"event": "memory", "parts": 4, "images": 8},
             "out of memory: going on with 8 images at once, same gradients",
         ),
@@ -202,6 +215,13 @@ def test_the_summary_says_what_was_kept_and_why_it_stopped():
     lines = console.summary(training(solved(), trained(2, 8, best=5, stopped=stopped)))
     assert "phase 2: kept epoch 5, best log loss on val" in lines
     assert any(line.startswith("Phase 2 stopped early, after epoch 8 of 20") for line in lines)
+
+
+def test_the_summary_tells_of_phases_that_were_tried_and_left_out():
+    lines = console.summary(ladder())
+    assert any(line.startswith("phase 2: kept epoch 6") for line in lines)
+    for begin in ("Phase 3 was tried and not kept: of 120", "Phase 4 was left out: no time"):
+        assert any(line.startswith(begin) for line in lines)
 
 
 def test_an_error_in_the_middle_of_a_bar_clears_it(monkeypatch, capsys):
@@ -255,48 +275,3 @@ def test_predictions_come_back_from_their_table(name):
     header, read = csv.reader(io.StringIO(text))
     assert header == ["path", "label", "probability", *shares]
     assert read == [name, "cat", "0.250000", *(f"{share:.6f}" for share in shares.values())]
-
-
-def test_the_cache_is_shown_with_the_last_used_first(tmp_path):
-    cache = Cache(tmp_path)
-    path = {"precision": "bf16"}
-    for number, name in enumerate(("timm:old", "timm:new")):
-        spec = {"height": 224, "width": 160, "resize": "pad"}
-        key = {"what": "features", "backbone": name, "input": spec, "path": path, "view": "plain"}
-        store = cache.store(key, (8,), "float32")
-        with store.writer() as writer:
-            writer.add(["a", "b"], np.full((2, 8), number))
-    stores = cache.stores()
-    lines = console.cache_table(tmp_path, 20 * 10**9, stores)
-    assert lines[0] == f"{tmp_path}: 0.0 MB of at most 20.0 GB"
-    assert "timm:new 224 x 160 pad bf16" in lines[1]
-    assert "2 rows" in lines[1]
-    assert "timm:old" in lines[2]
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"what": "pixels"}, "pixels 224 x 160 pad"),
-        ({"what": "features", "view": "plain"}, "timm:new 224 x 160 pad bf16"),
-        (
-            {"what": "features", "view": "symmetry flip"},
-            "timm:new 224 x 160 pad bf16 symmetry flip",
-        ),
-        (
-            {"what": "boundary", "view": "plain", "cut": 16},
-            "timm:new 224 x 160 pad bf16 behind 16 blocks, plain",
-        ),
-        (
-            {"what": "boundary", "view": {"view": 3, "seed": 0}, "cut": 16},
-            "timm:new 224 x 160 pad bf16 behind 16 blocks, view 3",
-        ),
-    ],
-)
-def test_each_kind_of_store_says_what_it_holds(tmp_path, changes, words):
-    spec = {"height": 224, "width": 160, "resize": "pad"}
-    key = {"backbone": "timm:new", "input": spec, "path": {"precision": "bf16"}} | changes
-    cache = Cache(tmp_path)
-    with cache.store(key, (8,), "float32").writer() as writer:
-        writer.add(["a"], np.zeros((1, 8)))
-    assert console.cache_table(tmp_path, 20 * 10**9, cache.stores())[1].endswith(f"  {words}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from headstart.curves import Curves, Point, read_curves
-from reports import solved, trained
+from reports import ladder, left_out, solved, trained, verdict
 
 
 def curves_of(*records) -> Curves:
@@ -132,3 +132,24 @@ def test_where_nothing_trained_there_are_no_curves():
     assert read_curves(()) is None
     assert read_curves((solved(),)) is None
     assert read_curves((solved(), trained(2, 1, epochs=[]))) is None
+
+
+def test_a_phase_that_was_not_kept_is_marked_where_it_began():
+    curves = read_curves(ladder().training)
+    assert [stretch.kind for stretch in curves.stretches] == ["solve", "train", "tried"]
+    stretch = curves.stretches[-1]
+    assert [point.x for kind, point in curves.kept if kind == "accuracy"][-1] == stretch.origin
+    record = ladder().training[2] | {"keep": verdict(False, epoch=3)}
+    names = [column.lines[0] for column in curves_of(solved(), trained(2, 6), record).columns][-5:]
+    assert names == [
+        "phase 3, before its first step (kept)",
+        "phase 3, epoch 1",
+        "phase 3, epoch 2",
+        "phase 3, epoch 3 (best, not kept)",
+        "phase 3, epoch 4",
+    ]
+
+
+def test_a_phase_that_was_left_out_has_no_place():
+    assert [s.number for s in curves_of(solved(), left_out(2), trained(3, 4)).stretches] == [1, 3]
+    assert read_curves((solved(), left_out(2))) is None

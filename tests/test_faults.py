@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from audit import watched
-from commands import tree, without, words
+from commands import EXTRACTION, tree, without, words
 from pictures import picture, write_photos
 
 BROKEN = {
@@ -62,7 +62,7 @@ def encoded(image: Image.Image, kind: str, **options) -> bytes:
 
 def embedded(command, data: Path, tiny, file: Path) -> dict[str, np.ndarray]:
     """Return the features of a data set by name."""
-    result = command("embed", data, "--out", file, *tiny)
+    result = command("embed", data, "--out", file, *without(tiny, "--strategy"))
     assert result.code == 0, result.err
     with np.load(file) as arrays:
         return dict(zip(map(str, arrays["paths"]), arrays["features"], strict=True))
@@ -646,7 +646,7 @@ def counting_sockets(*arguments: object, environment: dict[str, str]):
 
 def test_t13_weights_not_cached_and_no_network_is_exit_6_at_once(photos, tmp_path):
     done = counting_sockets(
-        *("fit", photos, "--backbone", "timm:resnet50", "--out", tmp_path / "run"),
+        *("fit", photos, *EXTRACTION, "--backbone", "timm:resnet50", "--out", tmp_path / "run"),
         environment={"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")},
     )
     assert done.returncode == 6, done.stderr
@@ -670,7 +670,8 @@ def test_t13_cached_weights_are_used_and_no_socket_is_opened(photos, tiny, tmp_p
     (folder / "refs" / "main").write_text("0" * 40)
     shutil.copy(tiny[3], snapshot / "model.safetensors")
     done = counting_sockets(
-        *("fit", photos, "--backbone", "timm:test_resnet", "--size", 64, "--dry-run"),
+        *("fit", photos, *EXTRACTION, "--backbone", "timm:test_resnet"),
+        *("--size", 64, "--dry-run"),
         environment={"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"},
     )
     assert done.returncode == 0, done.stderr
@@ -728,7 +729,8 @@ def test_m1_a_file_that_could_run_code_is_refused_as_weights(command, photos, ti
     assert ".safetensors" in message
     assert not marker.exists()
     assert not (tmp_path / "run").exists()
-    assert command("embed", photos, "--out", tmp_path / "f.npz", *options).code == 4
+    asked = without(options, "--strategy")
+    assert command("embed", photos, "--out", tmp_path / "f.npz", *asked).code == 4
     assert not marker.exists()
     pickle.loads(pickle.dumps(_Payload(marker)))
     assert marker.exists()  # so the payload does run where it is let

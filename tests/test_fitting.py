@@ -486,3 +486,6 @@ def test_t10_a_number_that_is_none_names_the_files_of_its_step(tune, monkeypatch
     assert set(finding["files"]) <= train
     assert [event["event"] for event in events].count("stopped") == 1
     assert len(calls) == 5
+
+
+# What auto chooses

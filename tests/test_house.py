@@ -44,10 +44,13 @@ TIERS = (
         *("adjust", "checkpointing", "clock", "difference", "division", "feeding", "images"),
         "judging",
         *("labelled", "machine", "phases", "plan_text", "prediction", "resuming", "sizing"),
+        "solving",
         *("matrix", "outcome", "page", "plan", "report", "run", "sklearn"),
         *("comparing", "comparison", "comparison_page", "lineup", "scatter", "significance"),
+        *("costs", "measuring", "trial"),
         *("study", "study_text", "trust", "verdict"),
         *("curves", "markup", "panels", "png", "scales", "training_text"),
+        *("rate_figure", "rate_finding"),
         *(
             "audit",
             "feature_neighbours",
@@ -57,11 +60,16 @@ TIERS = (
             "out_of_fold",
         ),
         *("outliers", "overlap", "shortcuts"),
+        *("label_lint", "lint_result", "linting", "normalisation", "phase_guard", "preparation"),
+        "rehearsal",
+        *("candidates", "probe_difference", "probe_neighbours", "probe_sample", "probe_score"),
+        *("probe_symmetry", "probe_views", "probing", "ranking"),
+        *("ascent", "auto", "choice", "decided", "decided_text", "planning", "proposing"),
         *("check_page", "check_sections", "check_text", "checking", "fixed_table", "fixing"),
     ),
     (  # each other, not in circles
         *("__main__", "cli", "cli_cache", "cli_check", "cli_compare", "cli_fit", "cli_models"),
-        *("cli_options", "cli_predict", "cli_values"),
+        *("cli_options", "cli_plan", "cli_predict", "cli_values"),
         "console",
     ),
 )
@@ -71,8 +79,8 @@ SOCIABLE = TIERS[-2:]
 LIGHT = (
     *("cache", "console", "errors", "figures", "files", "inputspec", "log", "matrix"),
     *("intervals", "memory", "metrics", "options", "page", "report", "run", "store"),
-    *("clock", "data", "difference", "prediction", "strategy"),
-    *("curves", "markup", "panels", "png", "scales", "training_text"),
+    *("clock", "data", "difference", "division", "prediction", "strategy"),
+    *("curves", "markup", "panels", "png", "rate_figure", "scales", "training_text"),
     *("check_page", "check_sections", "check_text", "checking", "fixed_table", "fixing"),
 )
 HEAVY = ("torch", "numpy", "timm", "keras", "sklearn", "PIL")

@@ -15,7 +15,7 @@ from headstart.errors import DataError
 from headstart.images import Images, prepare, same_rows
 from headstart.log import Log
 from headstart.options import Options
-from headstart.plan import make_plan
+from headstart.planning import make_plan
 from pictures import write_photos
 from planned import HEAD
 

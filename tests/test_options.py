@@ -13,6 +13,7 @@ from headstart.errors import ModelError, UsageError
 from headstart.files import file_digest, write_json
 from headstart.options import (
     AUGMENTATIONS,
+    AUTO,
     DEFAULT_BACKBONE,
     GATES,
     SYMMETRIES,
@@ -32,6 +33,10 @@ WRONG = [
     ("lr", -1e-3),
     ("lr", math.inf),
     ("lr", math.nan),
+    ("budget", 0.0),
+    ("budget", -1.0),
+    ("budget", math.inf),
+    ("budget", math.nan),
     ("views", -1),
     ("augment", "heavy"),
     ("symmetry", "round"),
@@ -56,7 +61,7 @@ WRONG = [
 
 def test_the_defaults_are_options_that_can_be_used() -> None:
     options = Options()
-    assert options.strategy == "feature-extraction"
+    assert (options.strategy, options.backbone, options.average) == (AUTO, AUTO, AUTO)
     assert Options(**vars(options)) == options
 
 
@@ -143,7 +148,9 @@ def test_a_part_is_of_a_file_of_weights() -> None:
 
 
 def test_the_backbone_is_the_one_that_is_named_or_the_earlier_runs_or_the_default(tmp_path) -> None:
-    assert Options().backbone == Options(weights=FILE).backbone == DEFAULT_BACKBONE
+    named = Options(strategy="feature-extraction")
+    assert named.backbone == Options(weights=FILE).backbone == DEFAULT_BACKBONE
+    assert Options(weights=FILE, strategy="fine-tune").backbone == DEFAULT_BACKBONE
     with pytest.raises(ModelError, match="without a finished classifier"):
         Options(weights=tmp_path)
     document = {
@@ -159,6 +166,29 @@ def test_the_backbone_is_the_one_that_is_named_or_the_earlier_runs_or_the_defaul
     assert options.backbone == "timm:test_vit.r160_in1k"
     assert replace(options, weights=None).backbone == options.backbone  # as scratch needs it
     assert Options(weights=tmp_path, backbone=DEFAULT_BACKBONE).backbone == DEFAULT_BACKBONE
+
+
+def test_what_is_left_to_auto_is_auto_and_what_is_named_stays() -> None:
+    options = Options(strategy=AUTO)
+    assert (options.backbone, options.average) == (AUTO, AUTO)
+    assert Options(strategy="fine-tune").average == "none"
+    for strategy in (AUTO, "fine-tune"):
+        named = Options(strategy=strategy, backbone="timm:test_resnet", average="flip")
+        assert (named.backbone, named.average) == ("timm:test_resnet", "flip")
+
+
+@pytest.mark.parametrize("field", ["backbone", "average"])
+@pytest.mark.parametrize("strategy", ["fine-tune", names.create("auto")])
+def test_only_the_strategy_auto_can_choose(field, strategy) -> None:
+    with pytest.raises(UsageError, match=f"--{field} .*auto") as raised:
+        Options(strategy=strategy, **{field: AUTO})
+    assert raised.value.field == field
+
+
+def test_weights_are_of_a_network_that_is_named() -> None:
+    with pytest.raises(UsageError, match="must be named where --weights are given") as raised:
+        Options(weights=FILE, backbone=AUTO)
+    assert raised.value.field == "backbone"
 
 
 # How the images are read
@@ -217,6 +247,7 @@ FILLED = {
     "mean": (0.1, 0.2, 0.3),
     "std": (0.4, 0.5, 0.6),
     "strategy": names.create("gradual"),
+    "budget": 90.0,
     "head": "mlp:8,dropout=0.5/0.3",
     "epochs": 3,
     "lr": 1e-3,

@@ -24,7 +24,7 @@ from headstart.outcome import (
     training_findings,
 )
 from headstart.phases import Trained
-from headstart.plan import make_plan
+from headstart.planning import make_plan
 from headstart.training.features import Features
 from headstart.training.solve import Solved, Step
 
@@ -185,6 +185,20 @@ def test_training_findings_are_in_the_report(outcome):
     trained = replace(outcome.trained, records=(*outcome.trained.records, record))
     (finding,) = replace(outcome, trained=trained).report("mine", TIMINGS, "").findings
     assert finding["kind"] == "memory"
+
+
+def test_what_was_tried_and_not_kept_does_not_count_as_trained(outcome):
+    (size,) = outcome.plan.sizes
+    plan = replace(outcome.plan, sizes=(size, replace(size, trainable=size.trainable + 7)))
+    for record, most in (
+        (TRAINED, size.trainable + 7),
+        (TRAINED | {"keep": {"kept": True}}, size.trainable + 7),
+        (TRAINED | {"keep": {"kept": False}}, size.trainable),
+        (TRAINED | {"skipped": "the time is over"}, size.trainable),
+    ):
+        trained = replace(outcome.trained, records=(*outcome.trained.records, record))
+        report = replace(outcome, plan=plan, trained=trained).report("mine", TIMINGS, "")
+        assert report.parameters["trainable"] == most
 
 
 def test_where_the_last_phase_trained_there_is_no_solver(outcome):

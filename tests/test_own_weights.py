@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from commands import EXTRACTION
 from headstart.files import file_digest, read_json, write_json
 
 SHARED = Path(__file__).parents[1] / "../shared/weights"
@@ -37,7 +38,7 @@ def with_weights(tiny, file) -> list[object]:
 
 @pytest.mark.parametrize("inner", ["", "model"])
 def test_transfer_from_an_earlier_run(command, photos, tiny_run, tmp_path, inner):
-    options = ("--weights", tiny_run / inner, "--precision", "fp32", "--json")
+    options = ("--weights", tiny_run / inner, *EXTRACTION, "--precision", "fp32", "--json")
     report = command("fit", photos, "--out", tmp_path / "run", *options).document
     first = load_file(tiny_run / "model" / "model.safetensors")
     second = load_file(tmp_path / "run" / "model" / "model.safetensors")
@@ -59,15 +60,17 @@ def test_an_earlier_run_is_started_from_by_scratch_in_its_form_only(command, pho
 
 
 def test_another_backbone_than_the_earlier_runs_is_refused(command, photos, tiny_run, tmp_path):
-    options = ("--weights", tiny_run, "--backbone", "timm:test_vit", "--out", tmp_path / "run")
-    message = command("fit", photos, *options).refusal(2)
+    options = ("--weights", tiny_run, "--backbone", "timm:test_vit", *EXTRACTION)
+    message = command("fit", photos, *options, "--out", tmp_path / "run").refusal(2)
     assert f"{tiny_run / 'model'} holds a classifier on timm:test_resnet" in message
     assert "Leave --backbone away" in message
     assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_that_is_no_run_is_refused(command, photos, tmp_path):
-    message = command("fit", photos, "--weights", photos, "--out", tmp_path / "run").refusal(4)
+    message = command(
+        "fit", photos, *EXTRACTION, "--weights", photos, "--out", tmp_path / "run"
+    ).refusal(4)
     assert f"{photos} is a folder without a finished classifier" in message
 
 
@@ -93,8 +96,8 @@ def test_a_part_is_of_a_file(command, photos):
     assert "needs --weights" in command("fit", photos, "--allow-partial").refusal(2)
 
 
-def test_features_are_embedded_with_a_part(command, photos, tiny, part, tmp_path):
-    options = [*with_weights(tiny, part), "--out", tmp_path / "features.npz"]
+def test_features_are_embedded_with_a_part(command, photos, tiny_network, part, tmp_path):
+    options = [*with_weights(tiny_network, part), "--out", tmp_path / "features.npz"]
     assert command("embed", photos, *options).code == 4
     assert command("embed", photos, *options, "--allow-partial").code == 0
 
@@ -110,8 +113,8 @@ def test_what_lies_beside_a_link_is_found_again_when_the_run_is_resumed(
     write_json(
         link.parent / "config.json", {"architecture": "test_resnet", "pretrained_cfg": config}
     )
-    options = (*tiny[:2], "--weights", link, "--precision", "fp32", "--out", tmp_path / "run")
-    assert command("fit", photos, *options).code == 0
+    options = (*tiny[:2], "--weights", link, "--precision", "fp32", *EXTRACTION)
+    assert command("fit", photos, *options, "--out", tmp_path / "run").code == 0
     (tmp_path / "run" / "report.json").unlink()  # as if it had been stopped
     shutil.rmtree(tmp_path / "run" / "model")
     assert command("resume", tmp_path / "run").code == 0
@@ -145,7 +148,9 @@ def test_m1_a_pickle_in_an_earlier_run_is_never_run(command, photos, tiny_run, t
     if signed:
         files = read_json(manifest)["files"] | {file.name: file_digest(file)}
         write_json(manifest, {"format": 1, "files": files})
-    message = command("fit", photos, "--weights", run, "--out", tmp_path / "new").refusal(4)
+    message = command(
+        "fit", photos, *EXTRACTION, "--weights", run, "--out", tmp_path / "new"
+    ).refusal(4)
     assert "model.safetensors" in message
     assert ("neither a safetensors nor" if signed else "was changed since") in message
     assert not marker.exists()
@@ -157,8 +162,8 @@ def test_real_weights_are_taken_whole(command, photos, file):
     path = SHARED / file
     if not path.exists():
         pytest.skip("the shared weights are not here")
-    options = ("--backbone", REAL[file], "--weights", path, "--size", "64", "--dry-run", "--json")
-    document = command("fit", photos, *options).document
+    options = ("--backbone", REAL[file], "--weights", path, "--size", "64", *EXTRACTION)
+    document = command("fit", photos, *options, "--dry-run", "--json").document
     told = document["plan"]["backbone"]["weights"]
     matched, total = told.partition("(")[2].split(" tensors")[0].split(" of ")
     assert matched == total
@@ -170,7 +175,7 @@ def test_real_weights_in_the_names_of_another_zoo_are_refused(command, photos):
     path = SHARED / "mobilenet_v2/mobilenet_v2_torchvision.pth"
     if not path.exists():
         pytest.skip("the shared weights are not here")
-    options = ("--backbone", "timm:mobilenetv2_100", "--weights", path)
+    options = ("--backbone", "timm:mobilenetv2_100", "--weights", path, *EXTRACTION)
     message = command("fit", photos, *options).refusal(4)
     assert "missing are conv_stem.weight" in message
     assert "features.0.0.weight" in message

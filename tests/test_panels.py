@@ -10,7 +10,7 @@ import pytest
 from headstart.curves import read_curves
 from headstart.panels import TONES, Drawing, draw_curves, stretch_labels, thinned, tone
 from headstart.report import text_width
-from reports import solved, trained
+from reports import ladder, solved, trained
 
 STAGES = tuple(f"blocks.{number}" for number in range(8))
 COURSES = {
@@ -62,6 +62,9 @@ def test_phases_are_named_as_fully_as_all_have_room():
     assert stretch_labels(stretches, 50) == ["phase 1", "phase 2"]
     assert stretch_labels(stretches, 20) == ["1", "2"]
     assert stretch_labels(stretches, 2) == ["", "2"]
+    stretches = read_curves(ladder().training).stretches
+    assert stretch_labels(stretches, 200)[-1] == "phase 3: not kept"
+    assert stretch_labels(stretches, 56) == ["phase 1", "phase 2", "phase 3: not kept"]
 
 
 def test_few_epochs_have_dots_and_many_have_not():

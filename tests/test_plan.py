@@ -13,14 +13,13 @@ from headstart.cache import Cache
 from headstart.data.checks.check import check
 from headstart.data.sources import open_dataset
 from headstart.data.splits.split_file import write_split
-from headstart.errors import DataError, UnknownName, UsageError
 from headstart.files import digest
 from headstart.memory import FileMemory
-from headstart.options import Options
-from headstart.plan import data_spec, make_plan
-from headstart.strategy import names
+from headstart.plan import data_spec
+from headstart.planning import with_choices
 from headstart.strategy.strategy import Strategy
 from pictures import picture, write_photos
+from planned import LAST, decided_for
 
 
 def test_the_same_images_give_the_same_spec_wherever_they_lie(plan, photos, tmp_path):
@@ -89,34 +88,6 @@ def test_findings_and_notes_are_in_the_lines_and_in_the_document(plan, tmp_path)
     json.dumps(document, allow_nan=False)
 
 
-def test_nothing_to_test_on_is_refused(plan, tmp_path):
-    data = write_photos(tmp_path / "data", each=1, side=16)
-    with pytest.raises(DataError, match="too few images"):
-        plan(data)
-
-
-def test_a_class_without_a_readable_training_image_is_refused(plan, tmp_path):
-    data = write_photos(tmp_path / "data", classes=("cat", "dog", "owl"), each=10, side=16)
-    for file in (data / "owl").iterdir():
-        file.write_bytes(b"")
-    with pytest.raises(DataError, match="no readable training image: owl") as raised:
-        plan(data, max_bad=0.5)
-    assert raised.value.hint
-
-
-def test_what_is_wrong_in_the_options_is_told_before_the_images_are_read(plan, photos, monkeypatch):
-    def never(*_, **__):
-        raise AssertionError("listed")
-
-    monkeypatch.setattr("headstart.plan.open_dataset", never)
-    with pytest.raises(UnknownName, match="strategy"):
-        plan(photos, strategy="magic")
-    with pytest.raises(UnknownName, match="device"):
-        plan(photos, device="toaster")
-    with pytest.raises(UsageError, match="batch-size"):
-        plan(photos, batch_size=0)
-
-
 def test_a_plan_is_data(plan, photos):
     made = plan(photos)
     assert replace(made, data="elsewhere").spec == made.spec
@@ -124,17 +95,6 @@ def test_a_plan_is_data(plan, photos):
         made.checked.items[index].label for index in made.split.test
     ]
     assert made.counts() == {"n_train": 50, "n_val": 11, "n_test": 11}
-
-
-def test_progress_counts_the_images(photos, small, tmp_path):
-    steps = []
-    make_plan(
-        photos,
-        Options(**small),
-        cache=Cache(tmp_path / "cache"),
-        progress=lambda done, total: steps.append((done, total)),
-    )
-    assert steps == [(number, 72) for number in range(1, 73)]
 
 
 # Phases
@@ -155,39 +115,6 @@ def test_a_plan_knows_whether_it_trains_or_solves(plan, photos, options, trains,
 
 
 # What a strategy brings along
-
-
-def test_a_strategy_from_scratch_starts_from_random_weights_of_its_seed(plan, photos):
-    pretrained = plan(photos, strategy="fine-tune")
-    made = [plan(photos, strategy="scratch", seed=seed) for seed in (5, 5, 6)]
-    digests = [m.weights_digest for m in made]
-    assert digests[0] == digests[1] != digests[2]
-    assert pretrained.weights_digest not in digests
-    assert [m.backbone.weights for m in made] == [f"random, seed {seed}" for seed in (5, 5, 6)]
-    assert made[0].backbone.full_name.startswith("timm:test_resnet")
-    assert made[0].backbone.input_spec.height == 64
-
-
-def test_the_backbone_of_the_strategy_is_used_and_told(plan, photos):
-    made = plan(photos, strategy="scratch:small-cnn")
-    assert any("timm:test_resnet is not used" in note for note in made.notes)
-    assert made.backbone.full_name == "bundled:small_cnn"
-    assert made.spec["backbone"]["name"] == "bundled:small_cnn"
-    assert made.sizes[0].trainable == made.sizes[0].total
-
-
-def test_strategies_that_rate_each_stage_are_given_the_networks(plan, photos):
-    assert len(plan(photos, strategy="gradual:blockwise").sizes) == 6
-    listed = plan(photos, strategy="discriminative:1e-6/1e-5/1e-5/1e-4/1e-4/1e-3").strategy
-    assert [rate.rate for rate in listed.phases[1].rates] == [1e-3, 1e-6, 1e-5, 1e-5, 1e-4, 1e-4]
-    with pytest.raises(UsageError, match="network's 5 stages"):
-        plan(photos, strategy="discriminative:1e-5/1e-4/1e-3")
-
-
-def test_a_strategy_can_be_a_file(plan, photos, tmp_path):
-    path = tmp_path / "mine.toml"
-    path.write_text(names.create("last-blocks:1").to_toml(), encoding="utf-8")
-    assert plan(photos, strategy=str(path)).spec == plan(photos, strategy="last-blocks:1").spec
 
 
 def test_the_plan_of_any_strategy_survives_json(plan, photos):
@@ -268,3 +195,66 @@ def test_many_images_are_not_audited_and_the_plan_says_so(plan, photos, monkeypa
     assert "not looked for in more than 71 images" in few.notes[-1]
     for other in (plan(photos, audit=False), plan(photos, strategy="fine-tune")):
         assert not any("check --deep" in note for note in other.notes)
+
+
+# Where ``auto`` chooses
+
+
+def test_before_auto_has_chosen_the_probe_is_planned(plan, photos):
+    made = plan(photos, strategy="auto", epochs=3, symmetry="square")
+    assert made.decided is None
+    assert (made.given.epochs, made.options.epochs) == (3, None)
+    assert made.asked.name == "auto"
+    assert made.solves
+    assert not made.trains
+    assert plan(photos).given is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"epochs": 3},
+        {"lr": 2e-3},
+        {"augment": "strong"},
+        {"augment": abs},
+        {"symmetry": "flip"},
+        {"views": 2},
+        {"train": {"optimizer": "sgd"}},
+        {"resize": "crop"},
+        {"size": 32},
+        {"average": "none"},
+        {"allow_noncommercial": True},
+    ],
+)
+def test_all_that_auto_goes_by_makes_another_run(plan, photos, options):
+    first, other = plan(photos, strategy="auto").spec, plan(photos, strategy="auto", **options).spec
+    assert first["options"] != other["options"]
+    assert json.loads(json.dumps(other)) == other
+
+
+def test_another_budget_is_another_run(plan, photos):
+    first, other = (plan(photos, strategy="auto", budget=budget).spec for budget in (60.0, 90.0))
+    assert {name for name in first if first[name] != other[name]} == {"strategy"}
+    assert other["strategy"] == {"name": "auto", "budget": 90.0}
+
+
+def test_what_was_chosen_is_planned_and_is_still_the_same_run(plan, photos, tmp_path):
+    cache = Cache(tmp_path / "cache")
+    made = plan(photos, strategy="auto")
+    chosen = with_choices(made, decided_for(made, LAST, resize="squash"), cache=cache)
+    assert chosen.spec == made.spec
+    assert chosen.trains
+    assert chosen.backbone.input_spec.resize == "squash"
+    assert (chosen.split, chosen.checked, chosen.given) == (made.split, made.checked, made.given)
+    assert chosen.details["backbone"]["input_spec"]["resize"] == "squash"
+    assert chosen.details["strategy"] == chosen.asked.to_dict() != made.details["strategy"]
+
+
+def test_why_it_was_chosen_is_in_the_document(plan, photos, tmp_path):
+    made = plan(photos, strategy="auto")
+    assert "auto" not in made.to_dict()
+    decided = decided_for(made, LAST)
+    document = with_choices(made, decided, cache=Cache(tmp_path / "cache")).to_dict()
+    assert document["auto"] == decided.explained()
+    assert json.loads(json.dumps(document)) == document
+    assert len(document["phases"]) == 2

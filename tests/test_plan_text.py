@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 from pictures import write_photos
 
@@ -54,3 +56,25 @@ def test_the_lines_say_what_each_phase_does(plan, photos):
     text = "\n".join(plan(photos, strategy="fine-tune").lines())
     assert "adamw 0.0001..0.001, one-cycle" in text
     assert "remembered" not in text
+
+
+def test_before_auto_has_chosen_the_lines_say_how_long_it_may_take(plan, photos):
+    lines = plan(photos, strategy="auto").lines()
+    (line,) = [line for line in lines if line.startswith("strategy")]
+    assert line.endswith("it is decided what pays within 10 min (--budget changes that)")
+    assert not [line for line in lines if line.startswith(("backbone", "input", "  phase"))]
+    (line,) = [
+        line
+        for line in plan(photos, strategy="auto", budget=90.0).lines()
+        if line.startswith("strategy")
+    ]
+    assert line.endswith("what pays within 1 min 30 s")
+
+
+def test_once_auto_has_chosen_the_lines_are_of_the_network_and_its_phases(plan, photos):
+    made = plan(photos, strategy="auto")
+    chosen = replace(made, decided=SimpleNamespace())
+    lines = chosen.lines()
+    assert [line.split()[0] for line in lines][:4] == ["backbone", "input", "strategy", "phase"]
+    assert lines[4:] == [f"note      {note}" for note in (*made.backbone.notes, *made.remarks)]
+    assert made.lines()[0].startswith("data ")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from commands import measured
+from commands import EXTRACTION, measured
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,9 @@ def needs(path: Path) -> pytest.MarkDecorator:
 def fit_apart(cache: Path, *arguments: object) -> tuple[dict[str, Any], int]:
     """Fit in a process of its own, with all cores; return the report and its memory in bytes."""
     environment = {"HEADSTART_CACHE": str(cache), "OMP_NUM_THREADS": str(os.cpu_count())}
-    code, memory, out, err = measured("fit", *arguments, "--json", environment=environment)
+    code, memory, out, err = measured(
+        "fit", *arguments, *EXTRACTION, "--json", environment=environment
+    )
     assert code == 0, err
     return json.loads(out), memory
 
@@ -77,7 +79,7 @@ def test_the_solar_cells_reach_their_accuracy_in_one_pass_over_the_images(cells,
 def test_few_solar_cells_are_enough_to_start(cells, cache, command, monkeypatch):
     monkeypatch.setenv("HEADSTART_CACHE", str(cache))
     out = cache / "few"
-    result = command("fit", "elpv", "--limit", 200, "--out", out)
+    result = command("fit", "elpv", *EXTRACTION, "--limit", 200, "--out", out)
     assert result.code == 0, result.err
     assert "CC BY-NC-SA 4.0" in result.err
     report = json.loads((out / "report.json").read_text())
@@ -117,7 +119,15 @@ def test_a_file_of_weights_gives_its_network(cache, command, tmp_path, monkeypat
             shutil.copy(image, data / folder.name)
     monkeypatch.setenv("HEADSTART_CACHE", str(cache))
     out = tmp_path / "run"
-    options = ["--backbone", "timm:mobilenetv2_100", "--weights", MOBILENET, "--size", 160]
+    options = [
+        "--backbone",
+        "timm:mobilenetv2_100",
+        "--weights",
+        MOBILENET,
+        "--size",
+        160,
+        *EXTRACTION,
+    ]
     result = command("fit", data, *options, "--split", "0.6,0,0.4", "--out", out)
     assert result.code == 0, result.err
     assert "assumed the zoo's own" in result.err

@@ -172,7 +172,11 @@ def test_correcting_an_imbalance_twice_is_told(plan, photos):
 
 
 @pytest.mark.parametrize(
-    "options", [{"average": "square"}, {"strategy": "fine-tune", "symmetry": "square"}]
+    "options",
+    [
+        {"strategy": "feature-extraction", "average": "square"},
+        {"strategy": "fine-tune", "symmetry": "square"},
+    ],
 )
 def test_the_symmetries_of_the_square_need_a_square(prepared, options):
     asked = Options(**options)

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from headstart.strategy.phase import MONITORS, OPTIMIZERS, SCHEDULES, Train
 from headstart.training_text import (
     choice,
+    course,
     kept,
     phase_rows,
     phase_settings,
     settings,
+    stayed,
     stops,
     trains,
     what_was_kept,
 )
-from reports import SOLVE_PHASE, report, solved, trained, training
+from reports import (
+    IN_IT,
+    OVER,
+    SHORTENED,
+    SOLVE_PHASE,
+    ladder,
+    left_out,
+    report,
+    solved,
+    trained,
+    training,
+    verdict,
+)
 
 PATIENCE = {"why": "patience", "epoch": 8}
 BROKEN = {"why": "not-finite", "what": "gradient", "epoch": 2, "step": 14, "files": ["a.png"]}
@@ -40,6 +54,8 @@ def told(augment="light", symmetry="flip", rates=(("head", 1e-3),), **changes) -
         (trained(2, 8, best=None, stopped=PATIENCE), "the last epoch"),
         (trained(1, 1, best=None, stopped=BROKEN), "the weights before the epoch that broke off"),
         (trained(2, 8, best=5, stopped=BROKEN), "epoch 5, best log loss on val"),
+        (trained(2, 8, best=5, stopped=OVER), "epoch 5, best log loss on val"),
+        (trained(1, 1, best=None, stopped=IN_IT | {"partial": True}), "its last step"),
     ],
 )
 def test_what_a_phase_kept(record, words):
@@ -53,6 +69,84 @@ def test_what_the_run_kept_is_what_its_last_phase_left():
     two = training(solved(), trained(2, 3, best=None))
     assert what_was_kept(two) == "phase 2: kept the last epoch"
     assert what_was_kept(report(training=())) is None
+
+
+def test_a_phase_that_must_be_better_says_what_decided():
+    reason = (
+        "of 120 val images it put 9 right and spoilt 2: accuracy +5.8 points (noise 2.8 points), "
+    )
+    record = trained(2, 8, best=5, keep=verdict(True))
+    assert choice(record) == f"kept epoch 5, best log loss on val: {reason}more than the noise"
+    record = trained(2, 8, best=0, keep=verdict(False))
+    assert kept(record) == "the weights before it"
+    assert choice(record) == f"not kept: {reason}not more than the noise"
+    assert choice(left_out(3)) == "left out, the time is over"
+    assert kept(left_out(3)) == "the weights before it"
+
+
+def test_what_the_run_kept_is_what_its_last_phase_that_stayed_left():
+    assert what_was_kept(ladder()).startswith("phase 2: kept epoch 6, best log loss on val: of 120")
+    assert stayed(ladder())["phase"] == 2
+    gone = trained(2, 8, best=0, keep=verdict(False))
+    alone = training(solved(), gone, left_out(3))
+    assert what_was_kept(alone) == ("phase 1: penalty 0.1, chosen by log loss on val (120 images)")
+    assert stayed(training(gone)) is None
+    assert what_was_kept(training(gone)) is None
+
+
+def test_phases_that_were_tried_left_out_or_cut_are_told():
+    assert list(course(ladder())) == [
+        ("note", "Phase 2 was shortened from 20 to 6 epochs to end in time: after epoch 2, 130 s "
+         "were left, and an epoch takes 31.2 s."),
+        ("note", "Phase 2 was kept: of 120 val images it put 9 right and spoilt 2: accuracy +5.8 "
+         "points (noise 2.8 points), more than the noise."),
+        ("note", "Phase 3 ended after epoch 4 of 6: another epoch takes 31.2 s, and 13 s were "
+         "left. Kept: the weights before it."),
+        ("note", "Phase 3 was tried and not kept: of 120 val images it put 4 right and spoilt 3: "
+         "accuracy +0.8 points (noise 2.2 points), not more than the noise."),
+        ("note", "Phase 4 was left out: no time for an epoch of it: an epoch would take about "
+         "80 s, and 12 s were left."),
+    ]  # fmt: skip
+    patience = trained(2, 8, best=5, stopped=PATIENCE)
+    assert [severity for severity, _ in course(training(solved(), patience))] == ["warning"]
+    begun = SHORTENED | {"epoch": 0, "epochs": 1}
+    assert list(stops(training(trained(1, 1, shortened=begun)))) == [
+        "Phase 1 was shortened from 20 to 1 epoch to end in time: when it began, 130 s were left, "
+        "and an epoch takes 31.2 s."
+    ]
+    assert list(stops(training(trained(1, 2, best=0, stopped=IN_IT)))) == [
+        "Phase 1 ended in epoch 2 of 6, after step 3 of 30: the time was over. Kept: epoch 1, best "
+        "log loss on val."
+    ]
+
+
+def test_the_table_has_a_row_for_phases_that_were_tried_and_left_out():
+    rows = phase_rows(ladder())
+    assert [row.number for row in rows] == [1, 2, 3, 4]
+    assert [row.epochs for row in rows] == ["solved", "6 of 20", "4 of 20", "0 of 20"]
+    assert [row.outcome for row in rows] == [
+        "penalty 0.1, chosen by log loss on val (120 images)",
+        "epoch 6, best log loss on val",
+        "not kept; the weights before it",
+        "left out; the weights before it",
+    ]
+    start = ladder().training[2]["epochs"][0]["val"]["accuracy"]
+    assert [row.accuracy for row in rows][2:] == [start, None]  # of the weights that stay
+    assert (rows[3].how, rows[3].seconds) == (None, None)
+
+
+def test_the_table_ends_where_a_phase_broke_off():
+    made = training(solved(), trained(2, 1, best=None, stopped=BROKEN), trained(3, 3))
+    made = replace(made, training=made.training[:2])
+    assert [row.number for row in phase_rows(made)] == [1, 2]
+
+
+def test_a_phase_that_must_be_better_was_told_so():
+    phase = {"rates": [("head", 1e-3)], "augment": "light", "symmetry": "flip", "keep": "better"}
+    told = phase_settings(phase | {"train": asdict(Train(epochs=5))})
+    assert told["choice"] == (
+        "best accuracy on val; stays only where val improves by more than its noise"
+    )
 
 
 def test_what_went_otherwise_than_planned():
@@ -127,6 +221,11 @@ def test_a_trained_phase_tells_only_what_is_switched_on():
         ({"augment": "none"}, "augmentation", "none"),
         ({"augment": "custom"}, "augmentation", "custom"),
         ({"batch_norm": "train"}, "batch norm", "statistics trained"),
+        (
+            {"batch_norm": "adapt"},
+            "batch norm",
+            "statistics estimated anew and the head solved again, then both trained",
+        ),
         ({"mixup": 0.2}, "mixup", "0.2"),
         ({"cutmix": 1.0}, "cutmix", "1"),
         ({"l1": 1e-4}, "L1 on the head", "0.0001"),

@@ -83,7 +83,9 @@ def test_a_wrong_label_is_told_after_a_fit(photos, tmp_path):
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(file.read_bytes())
     (root / "cat" / "7.jpg").rename(root / "owl" / "stray.jpg")
-    report = headstart.fit(root, tmp_path / "run", precision="fp32").report
+    report = headstart.fit(
+        root, tmp_path / "run", strategy="feature-extraction", precision="fp32"
+    ).report
     suspects = [found for found in report.findings if found["kind"] == "label"]
     assert any("owl/stray.jpg" in found["files"] for found in suspects)
 
@@ -93,7 +95,7 @@ def test_a_wrong_label_is_told_after_a_fit(photos, tmp_path):
 )
 def test_no_audit_where_it_is_not_wanted_or_no_features_are(parted, small, tmp_path, options):
     again(parted / "test/cat/1.jpg", parted / "train/cat/again.jpg")
-    report = headstart.fit(parted, tmp_path / "run", **small, **options).report
+    report = headstart.fit(parted, tmp_path / "run", **small | options).report
     assert report.without_copies is None
     assert not [found for found in report.findings if found["kind"] == "split-leak"]
 

@@ -188,8 +188,8 @@ def test_objects_are_evaluated_checked_compared_and_split_too(small, tmp_path):
     assert headstart.check(arrays(), cache=cache).to_dict()["n"] == 2 * EACH
     parts = headstart.dataset(arrays(), fitted.input_spec, cache=cache)
     assert parts.split.digest == fitted.report.split["digest"]
-    strategies = ["feature-extraction"]
-    options = {"strategies": strategies, "seeds": 1, "cache": cache, **small}
+    options = {"seeds": 1, "cache": cache, **small}
+    options["strategies"] = (options.pop("strategy"),)
     options["backbones"] = (options.pop("backbone"),)
     comparison = headstart.compare(arrays(), out=tmp_path / "comparison", **options)
     assert comparison.rows[0].accuracy is not None
@@ -213,10 +213,8 @@ def test_weights_of_a_table_reach_the_head_and_the_loss(folder, small, tmp_path)
                 tmp_path / f"{name}.csv",
                 tmp_path / name / strategy,
                 root=folder.parents[0],
-                strategy=strategy,
                 audit=False,
-                **epochs,
-                **small,
+                **small | epochs | {"strategy": strategy},
             )
     images = [image for image, _ in pairs()]
     for strategy in ("feature-extraction", "last-blocks:1"):

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     from headstart.fitting import Fitted, fit
     from headstart.inputspec import InputSpec
     from headstart.labelled import dataset
+    from headstart.lint_result import LintResult
+    from headstart.linting import lint
     from headstart.options import Options
+    from headstart.plan import Plan
     from headstart.prediction import Prediction, Predictions
+    from headstart.proposing import propose
     from headstart.report import Report
     from headstart.resuming import resume
     from headstart.strategy.phase import Phase, Rate, Solve, Train
@@ -40,8 +44,10 @@ _HOMES = {
     "Fitted": "fitting",
     "HeadstartError": "errors",
     "InputSpec": "inputspec",
+    "LintResult": "lint_result",
     "Options": "options",
     "Phase": "strategy.phase",
+    "Plan": "plan",
     "Prediction": "prediction",
     "Predictions": "prediction",
     "Rate": "strategy.phase",
@@ -56,9 +62,11 @@ _HOMES = {
     "create": "training.create",
     "dataset": "labelled",
     "fit": "fitting",
+    "lint": "linting",
     "load": "classifier",
     "models": "catalogue",
     "parameter_groups": "training.optim",
+    "propose": "proposing",
     "resume": "resuming",
 }
 
@@ -70,8 +78,10 @@ __all__ = [
     "Fitted",
     "HeadstartError",
     "InputSpec",
+    "LintResult",
     "Options",
     "Phase",
+    "Plan",
     "Prediction",
     "Predictions",
     "Rate",
@@ -87,9 +97,11 @@ __all__ = [
     "create",
     "dataset",
     "fit",
+    "lint",
     "load",
     "models",
     "parameter_groups",
+    "propose",
     "resume",
 ]
 

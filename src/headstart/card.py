@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from headstart.backbones.timm_export import timm_config
 from headstart.metrics import Metric
 from headstart.report import Report
-from headstart.training_text import choice
+from headstart.training_text import choice, stayed
 
 if TYPE_CHECKING:
     from headstart.classifier import Classifier
@@ -120,9 +120,10 @@ def _choices(report: Report) -> str:
         name = f"Phase {record['phase']}: " if len(report.training) > 1 else ""
         chosen = f"{name}{choice(record)}"
         lines.append(f"- {chosen[0].upper()}{chosen[1:]}")
-    if report.training and report.training[-1]["kind"] == "solve":
-        fitted_on = report.training[-1]["fitted_on"]
-        lines[-1] += f"; then solved on all\n  {fitted_on:,} images of train and val"
+    last = stayed(report)
+    if last is not None and last["kind"] == "solve":
+        fitted_on = last["fitted_on"]
+        lines[last["phase"] - 1] += f"; then solved on all\n  {fitted_on:,} images of train and val"
     return "\n".join(lines)
 
 

@@ -24,6 +24,7 @@ from headstart import (
     cli_compare,
     cli_fit,
     cli_models,
+    cli_plan,
     cli_predict,
     console,
 )
@@ -47,6 +48,7 @@ app = typer.Typer(
 
 
 cli_fit.add_commands(app)
+cli_plan.add_commands(app)
 cli_predict.add_commands(app)
 cli_check.add_commands(app)
 cli_compare.add_commands(app)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +15,7 @@ from headstart.cli_options import (
     Augment,
     Backbone,
     BatchSize,
+    Budget,
     Classes,
     ClassWeights,
     Column,
@@ -38,6 +40,7 @@ from headstart.cli_options import (
 )
 from headstart.cli_values import (
     parse_channels,
+    parse_duration,
     parse_gates,
     parse_reading,
     parse_settings,
@@ -49,7 +52,7 @@ from headstart.options import Options
 if TYPE_CHECKING:
     from headstart.fitting import Fitted
 
-__all__ = ["add_commands"]
+__all__ = ["add_commands", "fit", "options_of"]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -70,7 +73,8 @@ def fit(
     std: Triple = None,
     strategy: Annotated[
         str, typer.Option(help="What is trained, and how: a name (docs/strategy.md) or a .toml.")
-    ] = "feature-extraction",
+    ] = "auto",
+    budget: Budget = None,
     head: Annotated[
         str, typer.Option(help="linear, linear,dropout=0.2, mlp:256,dropout=0.5/0.3")
     ] = "linear",
@@ -83,8 +87,13 @@ def fit(
         str | None, typer.Option(help="Mirror images that mean the same: none, flip or square.")
     ] = None,
     average: Annotated[
-        str, typer.Option(help="Average predictions over mirror images: none, flip or square.")
-    ] = "none",
+        str,
+        typer.Option(
+            help="Average predictions over mirror images: none, flip or square. Default: none; "
+            "auto chooses.",
+            show_default=False,
+        ),
+    ] = "",
     views: Annotated[
         int | None, typer.Option(help="Augmented views of each image, beside the plain one.")
     ] = None,
@@ -139,41 +148,7 @@ def fit(
     debug: Debug = False,
 ) -> None:
     """Train a classifier on labelled images and judge it on images it never saw."""
-    options = Options(
-        backbone=backbone,
-        weights=weights,
-        allow_partial=allow_partial,
-        mean=parse_channels("mean", mean),
-        std=parse_channels("std", std),
-        strategy=strategy,
-        head=head,
-        epochs=epochs,
-        lr=lr,
-        augment=augment,
-        symmetry=symmetry,
-        average=average,
-        views=views,
-        train=parse_settings(train or []),
-        size=size,
-        resize=resize,
-        split=parse_split(split),
-        fold=fold,
-        limit=limit,
-        limit_per_class=limit_per_class,
-        class_weights=class_weights,
-        seed=seed,
-        split_seed=split_seed,
-        device=device,
-        precision=precision,
-        batch_size=batch_size,
-        refit=not no_refit,
-        audit=not no_audit,
-        save_minutes=save_minutes,
-        max_bad=parse_share("max-bad", max_bad),
-        **parse_reading(column, root, nested, classes, group_by, test),
-        minimum=parse_gates(minimum or []),
-        allow_noncommercial=allow_noncommercial,
-    )
+    options = options_of(locals())
     if dry_run:
         _dry_run(data, options, as_json)
         return
@@ -183,6 +158,40 @@ def fit(
     with console.Progress() as progress:
         fitted = fit_images(data, out, listener=progress, command=command, **vars(options))
     _show(fitted, as_json)
+
+
+_AS_WRITTEN = (
+    *("backbone", "weights", "allow_partial", "strategy", "head", "epochs", "lr", "augment"),
+    *("symmetry", "average", "views", "size", "resize", "fold", "limit", "limit_per_class"),
+    *("class_weights", "seed", "split_seed", "device", "precision", "batch_size"),
+    "allow_noncommercial",
+)
+_READING = ("column", "root", "nested", "classes", "group_by", "test")
+
+
+def options_of(given: Mapping[str, Any]) -> Options:
+    """Turn what was written on the command line into options.
+
+    Args:
+        given: The arguments of ``fit`` by name; what only a fit asks for may be missing.
+
+    Raises:
+        UsageError: Something can't be read or used.
+    """
+    return Options(
+        **{name: given[name] for name in _AS_WRITTEN},
+        **parse_reading(*(given[name] for name in _READING)),
+        mean=parse_channels("mean", given["mean"]),
+        std=parse_channels("std", given["std"]),
+        budget=parse_duration("budget", given["budget"]),
+        train=parse_settings(given["train"] or []),
+        split=parse_split(given["split"]),
+        max_bad=parse_share("max-bad", given["max_bad"]),
+        refit=not given.get("no_refit"),
+        audit=not given.get("no_audit"),
+        save_minutes=given.get("save_minutes", 5.0),
+        minimum=parse_gates(given.get("minimum") or []),
+    )
 
 
 def _show(fitted: Fitted, as_json: bool) -> None:
@@ -210,7 +219,7 @@ def resume(
 
 def _dry_run(data: str, options: Options, as_json: bool) -> None:
     from headstart.cache import Cache
-    from headstart.plan import make_plan
+    from headstart.planning import make_plan
 
     with console.Progress() as progress:
         plan = make_plan(data, options, cache=Cache(), progress=progress.bar("read"))

@@ -23,22 +23,30 @@ def models(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[PATTERN | fetch NAME...]",
+            metavar="[PATTERN... | fetch NAME...]",
             help="A glob or part of a name; all networks by default. Or: fetch these weights.",
         ),
     ] = None,
     blocks: Annotated[
         str | None, typer.Option(metavar="NAME", help="Show the blocks of this network.")
     ] = None,
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="Run these networks: time, memory and disk they take here."),
+    ] = False,
     size: Annotated[
-        int | None, typer.Option(help="With --blocks or fetch: input side in pixels.")
+        int | None, typer.Option(help="With --blocks, --measure or fetch: input side in pixels.")
     ] = None,
     allow_noncommercial: Noncommercial = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List the networks of all zoos, the blocks of one, or fetch weights for later."""
+    """List the networks of all zoos, the blocks of one, measure some, or fetch weights."""
     words = words or []
+    if measure:
+        _refuse_beside_measure(blocks, words)
+        _measure(words, size, allow_noncommercial, as_json)
+        return
     if blocks is not None:
         if words:
             raise UsageError(
@@ -54,7 +62,7 @@ def models(
         _refuse_noncommercial("a search loads no weights", allow_noncommercial)
         if size is not None:
             raise UsageError(
-                "--size is about --blocks and fetch, not about a search.",
+                "--size is about --blocks, --measure and fetch, not about a search.",
                 field="size",
                 hint="Leave it away; the table shows the size each network takes.",
             )
@@ -64,10 +72,37 @@ def models(
 def _refuse_noncommercial(why: str, given: bool) -> None:
     if given:
         raise UsageError(
-            f"--allow-noncommercial is about fetch: {why}.",
+            f"--allow-noncommercial is about fetch and --measure: {why}.",
             field="allow-noncommercial",
             hint="Leave it away.",
         )
+
+
+def _refuse_beside_measure(blocks: str | None, words: list[str]) -> None:
+    other = "--blocks" if blocks is not None else "fetch" if words[:1] == ["fetch"] else None
+    if other is not None:
+        raise UsageError(
+            f"--measure runs networks; with {other} it is two things at once.",
+            field="measure",
+            hint="Give two commands.",
+        )
+
+
+def _measure(words: list[str], size: int | None, allow_noncommercial: bool, as_json: bool) -> None:
+    from headstart import measuring
+    from headstart.catalogue import chosen, measured_table
+
+    def tell(number: int, n: int, name: str) -> None:
+        if not as_json:
+            console.talk(f"measuring {name} ({number + 1} of {n})")
+
+    found = measuring.measure(
+        chosen(words), size=size, allow_noncommercial=allow_noncommercial, progress=tell
+    )
+    if as_json:
+        console.put_json({"measured": [each.to_dict() for each in found]})
+    else:
+        console.put(*measured_table(found))
 
 
 def _search(words: list[str], as_json: bool) -> None:

@@ -13,6 +13,7 @@ __all__ = [
     "Augment",
     "Backbone",
     "BatchSize",
+    "Budget",
     "ClassWeights",
     "Classes",
     "Column",
@@ -45,11 +46,17 @@ MaxBad = Annotated[
     str, typer.Option(help="Share of unreadable images above which the data is refused.")
 ]
 BatchSize = Annotated[int | None, typer.Option(help="Images a step and a forward pass.")]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        help="How long it may take, as 90s, 10m or 1h30m. Default: 10m for the strategy auto."
+    ),
+]
 Backbone = Annotated[
     str,
     typer.Option(
-        help="The pre-trained network, as zoo:name. Default: that of the run in --weights, else "
-        f"{DEFAULT_BACKBONE}",
+        help="The pre-trained network, as zoo:name. Default: that of the run in --weights; else "
+        f"the best at hand where the strategy is auto, and {DEFAULT_BACKBONE} where not.",
         show_default=False,
     ),
 ]

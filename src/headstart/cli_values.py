@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from headstart.errors import UsageError
 
 __all__ = [
     "parse_channels",
+    "parse_duration",
     "parse_gates",
     "parse_numbers",
     "parse_reading",
@@ -17,6 +19,9 @@ __all__ = [
     "parse_share",
     "parse_split",
 ]
+
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 def parse_numbers(name: str, text: str | None) -> tuple[float, float, float] | None:
@@ -47,6 +52,26 @@ def parse_split(text: str | None) -> tuple[float, float, float] | Path | None:
     if text is not None and text.lower().endswith((".csv", ".tsv")):
         return Path(text)
     return parse_numbers("split", text)
+
+
+def parse_duration(name: str, text: str | None) -> float | None:
+    """Turn ``90s``, ``10m``, ``1h30m`` or ``1.5h`` into seconds; None stays None.
+
+    Raises:
+        UsageError: It is no duration.
+    """
+    if text is None:
+        return None
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip().lower())
+    rest = re.sub(r"\d+(?:\.\d+)?\s*[smh]|\s", "", text.strip().lower())
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if rest or not seconds > 0:
+        raise UsageError(
+            f"--{name} must be a time above 0 with its unit, not {text!r}.",
+            field=name,
+            hint=f"Write it as --{name} 10m, or 90s, or 1h30m.",
+        )
+    return seconds
 
 
 def parse_channels(name: str, text: str | None) -> tuple[float, ...] | None:

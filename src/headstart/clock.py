@@ -37,6 +37,11 @@ class Clock:
         self._seconds = self._until(now)
         self._stage, self._since = stage, now
 
+    @property
+    def seconds(self) -> float:
+        """Seconds of the run so far, over all its sessions."""
+        return self._earlier + time.perf_counter() - self._start
+
     def timings(self) -> dict[str, float]:
         """Return seconds as report.json has them: ``total_s``, and one entry a stage so far."""
         now = time.perf_counter()

@@ -5,23 +5,19 @@ from __future__ import annotations
 import json
 import re
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from headstart.training_text import choice, stops, what_was_kept
+from headstart.training_text import choice, out_of_time, shortened, stops, what_was_kept
 
 if TYPE_CHECKING:
-    from headstart.cache import StoreInfo
     from headstart.metrics import Metric
     from headstart.report import Report
 
 __all__ = [
     "Progress",
-    "cache_table",
     "one_line",
     "predictions_csv",
     "put",
@@ -38,6 +34,9 @@ _STAGES = {
     "decode": "decoding the images",
     "evaluate": "evaluating",
     "audit": "checking labels and copies",
+    "choose": "trying what suits these images, on some of the training images",
+    "trial": "timing training steps on this machine",
+    "rates": "testing learning rates",
 }
 _METRICS = {
     "accuracy": "accuracy",
@@ -142,6 +141,8 @@ class Progress:
 
 def _bar_name(event: Mapping[str, Any]) -> str:
     stage: str = event["stage"]
+    if stage == "try":
+        return f"trying: {event['what']}"
     if stage not in ("epoch", "views"):
         return _STAGES.get(stage, stage)
     what = ": views behind the frozen blocks" if stage == "views" else ""
@@ -149,7 +150,7 @@ def _bar_name(event: Mapping[str, Any]) -> str:
 
 
 def _unit(stage: str) -> str:
-    return {"epoch": " steps", "pairs": " pairs"}.get(stage, " images")
+    return {"epoch": " steps", "pairs": " pairs", "rates": " steps"}.get(stage, " images")
 
 
 def _stage(event: Mapping[str, Any]) -> str | None:
@@ -178,12 +179,20 @@ def _epoch(event: Mapping[str, Any]) -> str:
 
 
 def _stopped(event: Mapping[str, Any]) -> str:
+    if event["why"] == "budget":
+        return out_of_time(event)
     if event["why"] == "patience":
         return f"stopped after epoch {event['epoch']}: val no longer improved"
     return (
         f"stopped in epoch {event['epoch']}, step {event['step']}: the {event['what']} is not "
         f"finite; that step was not taken. Its images: {', '.join(event['files'])}"
     )
+
+
+def _predicted(event: Mapping[str, Any]) -> str:
+    took = event["took"]
+    time = f"{took:.0f} s" if took < 120 else f"{took / 60:.0f} minutes"
+    return f"phase {event['phase']} will take about {time}"
 
 
 def _memory(event: Mapping[str, Any]) -> str:
@@ -196,12 +205,26 @@ def _resumed(event: Mapping[str, Any]) -> str:
 
 
 _JUDGED = (("accuracy", "accuracy"), ("log_loss", "log loss"))
+
+
+def _decision(event: Mapping[str, Any]) -> str:
+    return f"{event['question']}: {event['choice']}"
+
+
+def _finding(event: Mapping[str, Any]) -> str:
+    return f"{event['severity']}: {event['message']} {event['hint']}".rstrip()
+
+
 _SAID: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
+    "decision": _decision,
     "epoch": _epoch,
     "features": _features,
+    "finding": _finding,
     "memory": _memory,
     "phase-start": _phase_start,
+    "predicted": _predicted,
     "resume": _resumed,
+    "shortened": shortened,
     "stage": _stage,
     "stopped": _stopped,
 }
@@ -269,32 +292,6 @@ def predictions_csv(classes: Sequence[str], rows: Sequence[Mapping[str, Any]]) -
         shares = [f"{row['probabilities'][name]:.6f}" for name in classes]
         lines.append([row["path"], row["label"], f"{row['probability']:.6f}", *shares])
     return csv_text(lines)
-
-
-def cache_table(folder: Path, limit: int, stores: Sequence[StoreInfo]) -> list[str]:
-    """Return the cache's stores as lines, the most recently used first."""
-    used = sum(store.bytes for store in stores)
-    lines = [f"{folder}: {used / 1e6:.1f} MB of at most {limit / 1e9:.1f} GB"]
-    for store in reversed(stores):
-        day = time.strftime("%Y-%m-%d %H:%M", time.localtime(store.last_used))
-        lines.append(
-            f"  {store.rows:>9,} rows {store.bytes / 1e6:>9.1f} MB  {day}  {_content(store.key)}"
-        )
-    return lines
-
-
-def _content(key: Mapping[str, Any]) -> str:
-    """Say in words what a store holds."""
-    spec = key["input"]
-    size = f"{spec['height']} x {spec['width']} {spec['resize']}"
-    if key["what"] == "pixels":
-        return f"pixels {size}"
-    if key["what"] == "boundary":
-        view = key["view"] if isinstance(key["view"], str) else f"view {key['view']['view']}"
-        behind = f" behind {key['cut']} blocks, {view}"
-    else:
-        behind = "" if key["view"] == "plain" else f" {key['view']}"
-    return f"{key['backbone']} {size} {key['path']['precision']}{behind}"
 
 
 def _interval(metric: Metric) -> str:

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from headstart.scales import Scale, loss_scale, rate_scale, round_step, share_scale
+from headstart.training.record import gone_back
 
 __all__ = ["Column", "Curves", "Line", "Point", "Stretch", "read_curves"]
 
@@ -52,7 +53,7 @@ class Stretch:
 
     Attributes:
         number: Of the phase, from 1.
-        kind: ``solve`` or ``train``.
+        kind: ``solve``, ``train``, or ``tried`` where what was trained was not kept.
         origin: Where its training starts; its epoch 3 ends 3 further on.
         start: From here on it is drawn.
         end: To here.
@@ -138,7 +139,11 @@ class Curves:
 
 
 def read_curves(training: Sequence[Mapping[str, Any]]) -> Curves | None:
-    """Put the phases of ``Report.training`` behind each other; None where none has an epoch."""
+    """Put the phases of ``Report.training`` behind each other; None where none has an epoch.
+
+    A phase that was left out has no place.
+    """
+    training = [record for record in training if "skipped" not in record]
     n_epochs = sum(_length(record) for record in training if record["kind"] == "train")
     if not any(record.get("epochs") for record in training):
         return None
@@ -185,7 +190,8 @@ def _stretches(training: Sequence[Mapping[str, Any]], n_epochs: int) -> list[Str
                 start = 0.5  # nothing is known of the time before the first epoch
             if len(training) == end == 1:
                 end = 1.5  # the only epoch stands in the middle
-        stretches.append(Stretch(record["phase"], record["kind"], origin, start, end))
+        kind = "tried" if gone_back(record) else record["kind"]
+        stretches.append(Stretch(record["phase"], kind, origin, start, end))
         origin = end
     return stretches
 
@@ -218,7 +224,10 @@ def _pieces(
 
 
 def _kept(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the epoch whose weights a trained phase kept; None where it broke off within one."""
+    """Return the epoch whose weights a trained phase kept; None where it broke off within one.
+
+    Of a phase that was not kept, that is epoch 0, the weights before it.
+    """
     if (record["stopped"] or {}).get("why") == "not-finite" and record["best_epoch"] is None:
         return None
     last = record["epochs"][-1:]
@@ -264,14 +273,16 @@ def _columns(stretch: Stretch, record: Mapping[str, Any]) -> Iterator[Column]:
         return
     places = [stretch.origin + epoch["epoch"] for epoch in record["epochs"]]
     limits = [stretch.start, *((a + b) / 2 for a, b in pairwise(places)), stretch.end]
-    kept = _kept(record)
+    kept, verdict = _kept(record), record.get("keep") or {}
+    best = None if verdict.get("kept", True) else verdict["epoch"]
     for epoch, (left, right) in zip(record["epochs"], pairwise(limits), strict=False):
-        yield Column(left, right, tuple(_words(stretch.number, epoch, kept=epoch is kept)))
+        mark = " (kept)" if epoch is kept else " (best, not kept)" if epoch["epoch"] == best else ""
+        yield Column(left, right, tuple(_words(stretch.number, epoch, mark)))
 
 
-def _words(number: int, epoch: Mapping[str, Any], *, kept: bool) -> Iterator[str]:
+def _words(number: int, epoch: Mapping[str, Any], mark: str) -> Iterator[str]:
     name = f"epoch {epoch['epoch']}" if epoch["epoch"] else "before its first step"
-    yield f"phase {number}, {name}{' (kept)' if kept else ''}"
+    yield f"phase {number}, {name}{mark}"
     if epoch["loss"] is not None:
         yield f"train loss {epoch['loss']:.4g}"
     if epoch["val"] is not None:

@@ -20,7 +20,7 @@ from headstart.data.read import Failure
 from headstart.data.sources import open_dataset
 from headstart.files import write_bytes
 from headstart.memory import FileMemory
-from headstart.options import Options
+from headstart.options import AUTO, DEFAULT_BACKBONE, Options
 from headstart.training.device import first_path, pick_device
 from headstart.training.features import extract
 
@@ -78,7 +78,7 @@ def create_backbone(options: Options, *, random: int | None = None) -> Backbone:
         MissingWeights: They are not on this machine and can't be downloaded.
     """
     backbone = zoo.create(
-        options.backbone,
+        DEFAULT_BACKBONE if options.backbone == AUTO else options.backbone,
         weights=options.weights,
         mean=options.mean,
         std=options.std,

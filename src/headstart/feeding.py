@@ -10,12 +10,14 @@ from headstart.cache import Cache
 from headstart.data.augment import Augment
 from headstart.images import Images
 from headstart.plan import Plan
-from headstart.strategy.phase import Phase
+from headstart.sizing import epochs_before
+from headstart.strategy.phase import Phase, Train
 from headstart.training.boundary import Boundary
 from headstart.training.device import InferencePath
+from headstart.training.examples import Examples
 from headstart.training.pixels import Pixels, Stream
 
-__all__ = ["class_weights", "stream_of"]
+__all__ = ["class_weights", "examples_of", "stream_of"]
 
 
 def stream_of(
@@ -42,6 +44,33 @@ def stream_of(
         custom=custom_transform(options) if custom else None,
     )
     return Boundary(plan.backbone, start, pixels, cache, path) if start else pixels
+
+
+def examples_of(
+    plan: Plan, images: Images, number: int, cache: Cache, path: InferencePath
+) -> Examples:
+    """Return what a phase that trains learns from and is judged by.
+
+    Args:
+        plan: The run's plan.
+        images: The images, with their pixels.
+        number: The phase's number, from 0.
+        cache: Where what its frozen blocks give is remembered.
+        path: How those blocks are computed.
+    """
+    phase, size = plan.strategy.phases[number], plan.sizes[number]
+    assert isinstance(phase.fit, Train)
+    start = size.prefix if size.remembered else 0
+    return Examples(
+        stream=stream_of(plan, images, phase, start, cache, path),
+        labels=images.labels,
+        names=images.names,
+        train=images.parts["train"],
+        val=images.parts["val"],
+        views=phase.fit.views or 0,
+        first_view=epochs_before(plan.strategy, number),
+        weights=images.weights,
+    )
 
 
 def class_weights(plan: Plan, images: Images) -> torch.Tensor | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from headstart.cache import Cache
 from headstart.checkpointing import as_begun
+from headstart.choice import choose, deadline
 from headstart.classifier import Classifier, load
 from headstart.clock import Clock
 from headstart.data.checks.replaced import find_replaced
@@ -23,7 +24,8 @@ from headstart.machine import require_same_machine
 from headstart.options import Options
 from headstart.outcome import Outcome, environment
 from headstart.phases import Phases
-from headstart.plan import Plan, make_plan
+from headstart.plan import Plan
+from headstart.planning import make_plan
 from headstart.report import Report
 from headstart.run import Run, read_report
 from headstart.strategy.strategy import Strategy
@@ -130,7 +132,7 @@ class Walk:
             if run.finished:  # by another process, since this one looked
                 return self.done_already(run)
             try:
-                return self._in(run, plan)
+                return self._in(run, plan if plan.given is None else self._chosen(run, plan))
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
@@ -148,6 +150,12 @@ class Walk:
         # A run may lie beside a table, but not in a folder that is all images.
         images = plan.dataset.root if Path(plan.data).is_dir() else None
         return Run.open(self.out, run_name(plan), plan.spec, data=images)
+
+    def _chosen(self, run: Run, plan: Plan) -> Plan:
+        """Have ``auto`` choose; from now on the run can be resumed."""
+        if not run.matches(plan.spec):
+            run.write_spec(plan.spec, environment(), self._invocation())
+        return choose(plan, run.folder, cache=self.cache, log=self.log, clock=self.clock)
 
     def _in(self, run: Run, plan: Plan) -> Fitted:
         """Make the run in its folder, or go on with what is there."""
@@ -171,12 +179,14 @@ class Walk:
             save_seconds=60 * self.options.save_minutes,
             features=features if plan.solves else None,
             clock=self.clock,
+            deadline=deadline(plan, self.clock),
+            predicted=None if plan.decided is None else plan.decided.seconds,
         )
         trained = phases.run(state)
 
         self._stage("evaluate")
         classifier = Classifier(
-            plan.backbone, trained.head, plan.task, trained.path, average=self.options.average
+            plan.backbone, trained.head, plan.task, trained.path, average=plan.options.average
         )
         labels = {part: images.labels[positions] for part, positions in images.parts.items()}
         shares = probabilities(plan, classifier, images, trained)

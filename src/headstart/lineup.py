@@ -15,7 +15,7 @@ from headstart.adjust import chosen_strategy
 from headstart.embedding import create_backbone
 from headstart.errors import HeadstartError, UsageError
 from headstart.files import digest
-from headstart.options import DEFAULT_BACKBONE, Options
+from headstart.options import AUTO, DEFAULT_BACKBONE, Options
 from headstart.strategy import names
 from headstart.strategy.phase import Solve, Train
 from headstart.strategy.strategy import Strategy
@@ -113,7 +113,7 @@ def make_lineup(
     for strategy, given in _named(strategies):
         own = strategy.backbone
         taken = _taken(strategy, shared)
-        if isinstance(strategy.phases[-1].fit, Solve):
+        if given == AUTO or isinstance(strategy.phases[-1].fit, Solve):
             # Strategies that train learn from train alone: none may have val's images besides.
             taken = {"refit": False, **taken}
         networks = dict.fromkeys([own] if own else backbones)
@@ -132,7 +132,7 @@ def safe_name(name: str) -> str:
 
 
 def _changed(options: Options) -> dict[str, Any]:
-    default = Options()
+    default = Options(strategy=options.strategy, backbone=options.backbone)
     values = {it.name: getattr(options, it.name) for it in fields(Options)}
     always = ("strategy", "backbone", "seed")
     return {n: v for n, v in values.items() if n in always or v != getattr(default, n)}

@@ -21,12 +21,17 @@ if TYPE_CHECKING:
     from headstart.strategy.strategy import Strategy
 
 __all__ = [
+    "AUTO",
     "DEFAULT_BACKBONE",
+    "DEFAULT_BUDGET_S",
     "GATES",
     "Options",
 ]
 
+AUTO = "auto"
 DEFAULT_BACKBONE = "bundled:efficientnet_lite0"
+DEFAULT_BUDGET_S = 600.0
+"""Nobody who names no budget waits longer for ``auto``: ten minutes."""
 GATES = ("accuracy", "balanced_accuracy", "macro_f1")
 CLASS_WEIGHTS = ("none", "balanced")
 AUGMENTATIONS = ("none", "light", "standard", "strong", "shear-zoom")
@@ -47,14 +52,18 @@ class Options:
             number, or three for red, green and blue, in units of 0..1, or of 0..255 if any is
             above 1. Kept as three.
         std: The standard deviation, likewise.
-        strategy: Name of the strategy, its arguments included, or the path of a .toml file.
+        strategy: Name of the strategy, its arguments included, or the path of a .toml file;
+            ``auto`` chooses, and says why (``docs/plan.md``).
+        budget: Seconds that a fit may take, imports not counted; None is ten minutes for ``auto``
+            and no limit for others.
         head: ``linear``, ``linear,dropout=0.2``, ``mlp:256,dropout=0.5/0.3`` and the like.
         epochs: Epochs of every phase that trains; a strategy without one then trains its head.
         lr: The highest learning rate of the strategy; its other rates keep their proportion to it.
         augment: ``none``, ``light``, ``standard``, ``strong`` or ``shear-zoom`` in every phase that
             trains; from Python also a torchvision v2 transform of uint8 images (3, H, W).
         symmetry: Which mirror images mean the same: ``none``, ``flip`` or ``square``.
-        average: Average predictions over these mirror images: ``none``, ``flip`` or ``square``.
+        average: Average predictions over these mirror images: ``none``, ``flip`` or ``square``;
+            ``auto`` is for the strategy ``auto`` to choose, and its default.
         views: How many augmented views of each image there are, beside the plain one.
         train: Other fields of ``Train`` for every phase that trains, such as
             ``{"optimizer": "sgd", "mixup": 0.2}``.
@@ -92,13 +101,14 @@ class Options:
     allow_partial: bool = False
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
-    strategy: str | Strategy = "feature-extraction"
+    strategy: str | Strategy = AUTO
+    budget: float | None = None
     head: str = "linear"
     epochs: int | None = None
     lr: float | None = None
     augment: str | Callable[[Any], Any] | None = None
     symmetry: str | None = None
-    average: str = "none"
+    average: str = ""
     views: int | None = None
     train: dict[str, Any] = field(default_factory=dict)
     size: int | None = None
@@ -192,8 +202,12 @@ class Options:
             object.__setattr__(self, "split", Path(self.split))
         for name in ("mean", "std"):
             object.__setattr__(self, name, _channels(getattr(self, name)))
+        chooses = self.strategy == AUTO
         if self.backbone == "":
-            object.__setattr__(self, "backbone", _backbone_of(self.weights))
+            own = AUTO if chooses and self.weights is None else _backbone_of(self.weights)
+            object.__setattr__(self, "backbone", own)
+        if self.average == "":
+            object.__setattr__(self, "average", AUTO if chooses else "none")
         problems = list(self._problems())
         if problems:
             fields = ", ".join(dict.fromkeys(name for name, _ in problems))
@@ -215,6 +229,8 @@ class Options:
                 found.append((name, f"must be at least 1, not {count}"))
         if self.lr is not None and not 0 < self.lr < math.inf:
             found.append(("lr", f"must be above 0, not {self.lr}"))
+        if self.budget is not None and not 0 < self.budget < math.inf:
+            found.append(("budget", f"must be above 0 seconds, not {self.budget}"))
         if not self.save_minutes > 0:
             found.append(("save-minutes", f"must be above 0, not {self.save_minutes}"))
         if self.views is not None and self.views < 0:
@@ -224,13 +240,14 @@ class Options:
                 found.append((name, f"must be 0 or more, not {seed}"))
         if not 0 <= self.max_bad <= 1:
             found.append(("max-bad", f"must be a share from 0 to 1, not {self.max_bad}"))
+        chosen = (AUTO,) if self.strategy == AUTO else ()
         for name, choice, choices in (
             ("resize", self.resize, get_args(Resize)),
             ("class-weights", self.class_weights, CLASS_WEIGHTS),
             ("precision", self.precision, ("auto", "fp32", "bf16")),
             ("augment", self.augment if isinstance(self.augment, str) else None, AUGMENTATIONS),
             ("symmetry", self.symmetry, SYMMETRIES),
-            ("average", self.average, SYMMETRIES),
+            ("average", self.average, (*SYMMETRIES, *chosen)),
         ):
             if choice is not None and choice not in choices:
                 found.append((name, f"must be one of {', '.join(choices)}, not {choice!r}"))
@@ -239,6 +256,10 @@ class Options:
                 found.append(("min", f"knows {', '.join(GATES)}, not {metric!r}"))
             elif not 0 <= value <= 1:
                 found.append(("min", f"needs a share from 0 to 1 for {metric}, not {value}"))
+        if self.backbone == AUTO and not chosen:
+            found.append(("backbone", f"can be {AUTO} only where the strategy is {AUTO}"))
+        if self.backbone == AUTO and self.weights is not None:
+            found.append(("backbone", f"must be named where --weights are given, not {AUTO}"))
         found += choosing.problems(self.reading)
         if self.fold is not None:
             if not Fold.fits(self.fold):

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 
 from headstart import __version__
+from headstart.ascent import explained
 from headstart.audit import Audit
 from headstart.backbones.timm_export import timm_config
 from headstart.card import model_card
@@ -33,6 +34,7 @@ from headstart.report import Mistake, Report, thumbnail
 from headstart.run import Row, Run
 from headstart.training.device import InferencePath
 from headstart.training.heads import HeadSpec
+from headstart.training.record import gone_back
 
 __all__ = [
     "Outcome",
@@ -88,11 +90,12 @@ class Outcome:
         return Report(
             run=run,
             task=plan.task.name,
-            backbone=plan.spec["backbone"] | {"licence": plan.backbone.licence},
+            backbone=plan.details["backbone"] | {"licence": plan.backbone.licence},
             strategy=self._strategy(),
             training=self.trained.records,
+            auto=self._auto(timings),
             parameters={
-                "trainable": max(size.trainable for size in plan.sizes),
+                "trainable": self._most_trained(),
                 "total": plan.sizes[0].total,
             },
             split={
@@ -145,10 +148,21 @@ class Outcome:
         write_json(run.folder / "report.json", report.to_dict())
         return report
 
+    def _most_trained(self) -> int:
+        """Return how many parameters the largest phase trained of those whose weights stayed."""
+        phases = zip(self.plan.sizes, self.trained.records, strict=False)
+        return max((size.trainable for size, it in phases if not gone_back(it)), default=0)
+
     def _strategy(self) -> dict[str, Any]:
-        document = self.plan.strategy.to_dict() | {"head": self.plan.spec["head"]}
+        document = self.plan.strategy.to_dict() | {"head": self.plan.details["head"]}
         solved = self.trained.solved
         return document if solved is None else document | {"solver": solved.to_dict()}
+
+    def _auto(self, timings: dict[str, float]) -> dict[str, Any] | None:
+        decided = self.plan.decided
+        if decided is None:
+            return None
+        return explained(decided, self.trained.records, timings["features_s"])
 
     def _engine(self) -> dict[str, Any]:
         path = self.path
@@ -203,6 +217,9 @@ class Outcome:
 
 def training_findings(record: dict[str, Any]) -> Iterator[Finding]:
     """Yield what a phase's record says that its user should know."""
+    for told in record.get("findings", ()):
+        message = f"Phase {record['phase']}: {told['message']}"
+        yield Finding(told["kind"], told["severity"], tuple(told["files"]), message, told["hint"])
     stopped = record.get("stopped") or {}
     if stopped.get("why") == "not-finite":
         yield Finding(

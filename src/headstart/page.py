@@ -20,7 +20,15 @@ from headstart.matrix import confused_pairs, draw_matrix
 from headstart.metrics import ClassScore, Metric
 from headstart.panels import Drawing, draw_curves
 from headstart.report import Mistake, Report
-from headstart.training_text import kept, phase_rows, phase_settings, settings, stops, trains
+from headstart.training_text import (
+    course,
+    kept,
+    phase_rows,
+    phase_settings,
+    settings,
+    stayed,
+    trains,
+)
 
 __all__ = ["render_html"]
 
@@ -40,6 +48,7 @@ _SHARES = ("accuracy", "balanced_accuracy", "macro_f1")
 _SEVERITIES = ("error", "warning", "note")
 _PARTS = {
     "read_s": "reading and checking the images",
+    "choose_s": "deciding what to do",
     "features_s": "features: decoding and the network",
     "train_s": "training",
     "evaluate_s": "evaluating",
@@ -70,7 +79,8 @@ def render_html(report: Report, mistakes: Sequence[Mistake]) -> str:
         strategy=_strategy(report),
         settings=settings(report),
         phases=phase_rows(report),
-        stops=list(stops(report)),
+        course=list(course(report)),
+        judges=any("keep" in record for record in report.training),
         drawings=_drawings(report),
         parts=_parts(report.timings),
         findings=sorted(
@@ -153,9 +163,9 @@ def _summary(report: Report) -> _Summary:
 
 
 def _selected(report: Report) -> str | None:
-    if not report.training:
+    last = stayed(report)
+    if last is None:
         return None
-    last = report.training[-1]
     return f"Selected by {last['chosen_by']}" if last["kind"] == "solve" else f"Kept: {kept(last)}"
 
 

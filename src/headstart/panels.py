@@ -27,9 +27,13 @@ def stretch_labels(stretches: Sequence[Stretch], scale: float) -> list[str]:
         scale: Pixels an epoch.
     """
     rooms = [(stretch.end - stretch.start) * scale - _GAP for stretch in stretches]
-    words = {"solve": "solved", "train": "trained"}
+    words = {"solve": "solved", "train": "trained", "tried": "not kept"}
     forms: list[list[str]] = [
         [f"phase {stretch.number}: {words[stretch.kind]}" for stretch in stretches],
+        [
+            f"phase {stretch.number}{': not kept' if stretch.kind == 'tried' else ''}"
+            for stretch in stretches
+        ],
         [f"phase {stretch.number}" for stretch in stretches],
     ]
     numbers = [str(stretch.number) for stretch in stretches]

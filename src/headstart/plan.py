@@ -3,37 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from headstart.adjust import chosen_strategy, transform_name
+from headstart.adjust import transform_name
 from headstart.backbones.base import Backbone
-from headstart.cache import Cache, size_limit
-from headstart.data.checks.check import Checked, Finding, check
+from headstart.data.checks.check import Checked, Finding
 from headstart.data.items import Dataset
-from headstart.data.sources import open_dataset
 from headstart.data.splits.split import Split
-from headstart.division import learnable_classes, planned_split
-from headstart.embedding import create_backbone
+from headstart.decided import Decided
 from headstart.files import digest
-from headstart.memory import FileMemory
-from headstart.options import Options
+from headstart.options import AUTO, Options
 from headstart.plan_text import plan_lines
-from headstart.sizing import PhaseSize, size_up
+from headstart.sizing import PhaseSize
 from headstart.strategy.phase import Solve, Train
 from headstart.strategy.strategy import Strategy
-from headstart.training.device import InferencePath, first_path, pick_device
+from headstart.training.device import InferencePath
 from headstart.training.heads import HeadSpec
-from headstart.training.model import Model
 from headstart.training.task import SingleLabel
 
-__all__ = ["MOST_AUDITED", "Plan", "data_spec", "make_plan"]
+__all__ = ["MOST_AUDITED", "Plan", "data_spec"]
 
 MOST_AUDITED = 20_000
 """As many images are checked by their features after a fit: 18 s of one core and 200 MB."""
 
 Progress = Callable[[int, int], None]
+
+# What ``auto`` goes by that the details of a plan do not tell before it has chosen.
+_CHOSEN_FROM = (
+    *("backbone", "size", "resize", "average", "epochs", "lr", "augment", "symmetry", "views"),
+    *("train", "allow_noncommercial"),
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,10 @@ class Plan:
         remarks: What was decided for the phases, one sentence each.
         path: Where and how the forward pass runs, unless the parity check changes it.
         weights_digest: Names the network's weights.
-        options: What was asked for.
+        options: What was asked for; where ``auto`` is to choose, what holds until it has.
+        given: What was asked for where ``auto`` chooses, else None.
+        decided: What ``auto`` chose, once it has.
+        begun: The spec of the run that it chose for.
     """
 
     data: str
@@ -69,10 +72,29 @@ class Plan:
     path: InferencePath
     weights_digest: str
     options: Options
+    given: Options | None = None
+    decided: Decided | None = None
+    begun: dict[str, Any] | None = None
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What makes this run this run: two runs with the same spec give the same classifier."""
+        """What makes this run this run: two runs with the same spec give the same classifier.
+
+        Where ``auto`` chooses it is what it chooses from: the images, and what was asked for.
+        """
+        if self.begun is not None:
+            return self.begun
+        if self.given is None:
+            return self.details
+        asked = self.given.to_dict()
+        chosen = {name: asked[name] for name in _CHOSEN_FROM}
+        chosen["transform"] = transform_name(self.given)
+        strategy = {"name": AUTO, "budget": self.given.budget}
+        return self.details | {"strategy": strategy, "options": chosen}
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What is done, with all that was chosen, as plain JSON."""
         options = self.options
         return {
             "format": 1,
@@ -96,8 +118,14 @@ class Plan:
                 "precision": options.precision,
                 "batch_size": options.batch_size,
             },
-            **({"refit": self.refits} if isinstance(self.asked.phases[-1].fit, Solve) else {}),
+            **({"refit": self.refits} if self._may_end_solved else {}),
         }
+
+    @property
+    def _may_end_solved(self) -> bool:
+        """Whether the head may be a solved one in the end, because what follows need not stay."""
+        sure = [phase for phase in self.asked.phases if phase.keep != "better"]
+        return bool(sure) and isinstance(sure[-1].fit, Solve)
 
     @property
     def refits(self) -> bool:
@@ -122,8 +150,10 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Return what ``fit --dry-run --json`` prints."""
         sizes = [asdict(size) for size in self.sizes]
+        chosen = {} if self.decided is None else {"auto": self.decided.explained()}
         return {
-            "plan": self.spec,
+            "plan": self.details,
+            **chosen,
             "phases": sizes,
             "findings": [finding.to_dict() for finding in self.findings],
             "notes": list(self.notes),
@@ -196,64 +226,3 @@ def data_spec(dataset: Dataset, checked: Checked) -> dict[str, Any]:
             line += f"\0{item.weight!r}\0{item.group or ''}"
         lines.append(line)
     return {"name": dataset.name, "digest": digest(*lines), "n": len(lines)}
-
-
-def make_plan(
-    data: str | Path, options: Options, *, cache: Cache, progress: Progress | None = None
-) -> Plan:
-    """List and check the images, split them, load the network and resolve the strategy.
-
-    Args:
-        data: A folder, a table, a zip file, or the name of a data set.
-        options: What was asked for.
-        cache: Where what was learnt of files is remembered.
-        progress: Called with (done, total) images checked.
-
-    Raises:
-        HeadstartError: Whatever makes the plan impossible, before anything is computed.
-    """
-    path = first_path(pick_device(options.device), options.precision, options.batch_size)
-    HeadSpec.parse(options.head)
-    chosen_strategy(options)  # a name that nobody knows is told before files are read
-    dataset = open_dataset(data, options.reading, cache=cache)
-    memory = FileMemory(cache.files)
-    checked = check(dataset, memory, max_bad=options.max_bad, progress=progress)
-    split = planned_split(checked, options)
-    classes = learnable_classes(dataset, checked, split, options)
-    backbone, asked = _network(options)
-    task = SingleLabel(classes)
-    sized = size_up(
-        Model(backbone, task.head(backbone.feature_dim, options.head)),
-        asked,
-        options,
-        path,
-        n_train=len(split.train),
-        budget=size_limit(cache.folder) // 2,
-    )
-    return Plan(
-        data=str(data),
-        dataset=dataset,
-        checked=checked,
-        split=split,
-        backbone=backbone,
-        task=task,
-        asked=asked,
-        strategy=sized.strategy,
-        sizes=sized.sizes,
-        remarks=sized.remarks,
-        path=path,
-        weights_digest=backbone.digest(),
-        options=options,
-    )
-
-
-def _network(options: Options) -> tuple[Backbone, Strategy]:
-    """Load the network, or the one that the strategy brings, with the weights it starts from."""
-    first = chosen_strategy(options)
-    seed = options.seed if first.weights == "random" else None
-    if seed is not None:  # a file of weights is for the strategies that start from it
-        options = replace(options, weights=None, allow_partial=False, mean=None, std=None)
-    if first.backbone is not None:
-        options = replace(options, backbone=first.backbone)
-    backbone = create_backbone(options, random=seed)
-    return backbone, chosen_strategy(options, stages=len(backbone.stages))

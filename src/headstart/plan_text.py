@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from headstart.data.checks.check import Finding
+from headstart.options import DEFAULT_BUDGET_S
+from headstart.strategy.decision import duration
 from headstart.strategy.phase import Phase, Solve
 from headstart.training.solve import TINY_VAL
 
@@ -14,26 +16,32 @@ if TYPE_CHECKING:
     from headstart.plan import Plan
     from headstart.sizing import PhaseSize
 
-__all__ = ["plan_lines"]
+__all__ = ["data_lines", "plan_lines"]
 
 _CLASSES = 6  # that the first line names
 _SHOWN = 3  # findings of a kind
 
 
 def plan_lines(plan: Plan) -> list[str]:
-    """Return a plan as lines for people: data, split, network, phases, notes and findings."""
+    """Return a plan as lines for people: data, split, network, phases, notes and findings.
+
+    Where ``auto`` chooses, these are the lines before it has; ``decided_text`` has the others.
+    """
+    if plan.decided is not None:  # what the images are was told before
+        notes = (*plan.backbone.notes, *plan.remarks)
+        return [*_network(plan), *_phase_lines(plan), *(f"note      {note}" for note in notes)]
     return [
-        *_what_with(plan),
-        *_phase_lines(plan),
+        *data_lines(plan),
+        *(_phase_lines(plan) if plan.given is None else _open_lines(plan)),
         *(f"note      {note}" for note in plan.notes),
         *_finding_lines(plan.findings),
     ]
 
 
-def _what_with(plan: Plan) -> Iterator[str]:
-    """Yield the lines on the images and the network."""
+def data_lines(plan: Plan) -> Iterator[str]:
+    """Yield the lines on the images, and on the network where it is settled."""
     counts = Counter(item.label for item in plan.checked.items)
-    classes, split, backbone = plan.task.classes, plan.split, plan.backbone
+    classes, split = plan.task.classes, plan.split
     shown = ", ".join(f"{name} {counts[name]:,}" for name in classes[:_CLASSES])
     more = f" and {len(counts) - _CLASSES} more" if len(counts) > _CLASSES else ""
     yield (
@@ -44,12 +52,30 @@ def _what_with(plan: Plan) -> Iterator[str]:
         f"split     train {len(split.train):,}, val {len(split.val):,}, test "
         f"{len(split.test):,} ({split.origin}; digest {split.digest[:12]})"
     )
+    if plan.given is None:
+        yield from _network(plan)
+
+
+def _network(plan: Plan) -> Iterator[str]:
+    """Yield the lines on the network."""
+    backbone = plan.backbone
     yield (
         f"backbone  {backbone.full_name}, {plan.sizes[0].total / 1e6:.1f} million parameters, "
         f"weights {backbone.weights} ({backbone.licence or 'licence not stated'})"
     )
     spec = backbone.input_spec
     yield f"input     {spec.height} x {spec.width}, {spec.resize}, {spec.interpolation}"
+
+
+def _open_lines(plan: Plan) -> Iterator[str]:
+    """Yield what there is to say of the strategy before it is chosen."""
+    assert plan.given is not None
+    budget = plan.given.budget
+    yield (
+        "strategy  auto: facts are measured on some training images, then it is decided what pays "
+        f"within {duration(DEFAULT_BUDGET_S if budget is None else budget)}"
+        + (" (--budget changes that)" if budget is None else "")
+    )
 
 
 def _phase_lines(plan: Plan) -> Iterator[str]:

@@ -38,8 +38,14 @@ class Report:
         training: What happened in each phase: ``phase``, ``kind`` (``solve`` or ``train``),
             ``seconds``; of a solved one the solver's choice; of a trained one its ``epochs`` (each
             with ``epoch``, ``loss``, ``val``, ``rates``, ``seconds``), which is ``kept``, and why
-            it ``stopped`` early, if it did.
-        parameters: ``trainable``, the most that any phase trained, and ``total``.
+            it ``stopped`` early, if it did. Of one that stays only where it is better, what
+            decided is under ``keep``; how its epochs were cut to end in time is under
+            ``shortened``; and why it was left out, under ``skipped``.
+        auto: Where the strategy was ``auto``: ``decisions``, each with ``question``, ``choice``,
+            ``reason``, ``otherwise`` and ``numbers``; ``ladder``, each step's ``accuracy`` on val,
+            ``seconds``, ``predicted_s`` and whether it was ``kept``; ``total_s``, the predicted
+            seconds in all, ``budget_s``, and what the ``published`` tables would have chosen.
+        parameters: ``trainable``, the most that any phase trained that stayed, and ``total``.
         split: ``digest``, ``n_train``, ``n_val`` and ``n_test``.
         classes: The classes, in the order of ``confusion`` and ``per_class``.
         val: Metrics by name on the images that choices were made on.
@@ -66,6 +72,7 @@ class Report:
     backbone: dict[str, Any]
     strategy: dict[str, Any]
     training: tuple[dict[str, Any], ...]
+    auto: dict[str, Any] | None = None
     parameters: dict[str, int]
     split: dict[str, Any]
     classes: tuple[str, ...]
@@ -91,6 +98,7 @@ class Report:
             "backbone": self.backbone,
             "strategy": self.strategy,
             "training": list(self.training),
+            **({} if self.auto is None else {"auto": self.auto}),
             "parameters": self.parameters,
             "split": self.split,
             "classes": list(self.classes),

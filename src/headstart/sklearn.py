@@ -80,6 +80,7 @@ class ImageFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: Sequence[Source], y: Any = None) -> Self:  # noqa: N803, ARG002
         """Load the network; nothing is learnt from X or y."""
         options = Options(
+            strategy="feature-extraction",
             backbone=self.backbone or "",
             weights=None if self.weights is None else Path(self.weights),
             mean=self.mean,
@@ -120,7 +121,9 @@ class ImageFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Feature extraction as a classifier: a frozen network and a solved linear head.
 
-    The head's penalty is chosen by cross-validation within the images given to ``fit``.
+    The head's penalty is chosen by cross-validation within the images given to ``fit``. It is
+    feature extraction whatever the strategy of ``headstart.fit`` is by default: a cross-validation
+    or a grid search fits many times, each in a moment from the features that are remembered.
 
     Args:
         backbone: ``zoo:name`` of the network.

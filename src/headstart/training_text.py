@@ -6,16 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from headstart.training.record import gone_back
+
 if TYPE_CHECKING:
     from headstart.report import Report
 
 __all__ = [
     "PhaseRow",
     "choice",
+    "course",
     "kept",
     "phase_rows",
     "phase_settings",
     "settings",
+    "stayed",
     "stops",
     "trains",
     "what_was_kept",
@@ -35,15 +39,23 @@ _SCHEDULES = {
     "step": "a tenth after each third of the epochs",
     "plateau": "a tenth whenever val has not improved for two epochs",
 }
+_KEEPS = {"better": "; stays only where val improves by more than its noise"}
+_NORMS = {
+    "train": "statistics trained",
+    "adapt": "statistics estimated anew and the head solved again, then both trained",
+}
 _SYMMETRIES = {"flip": "mirrored left and right", "square": "turned and mirrored"}
 
 
 def kept(record: Mapping[str, Any]) -> str:
     """Say which weights a trained phase kept, and why."""
+    stopped = record["stopped"] or {}
+    if gone_back(record):
+        return "the weights before it"
     if record["best_epoch"] is None:
-        if (record["stopped"] or {}).get("why") == "not-finite":
+        if stopped.get("why") == "not-finite":
             return "the weights before the epoch that broke off"
-        return "the last epoch"
+        return "its last step" if stopped.get("partial") else "the last epoch"
     reason = f"best {_MONITORS[record['monitor']]} on val"
     if record["best_epoch"] == 0:
         return f"the weights before its first step, {reason}"
@@ -51,45 +63,110 @@ def kept(record: Mapping[str, Any]) -> str:
 
 
 def choice(record: Mapping[str, Any]) -> str:
-    """Say what a phase's outcome is: the penalty of a solved head, the epoch that was kept."""
+    """Say what a phase's outcome is: the penalty of a solved head, the epoch that was kept.
+
+    Of a phase that may not stay, with what decided it: how many val images it put right.
+    """
     if record["kind"] == "solve":
         return f"penalty {record['penalty']:g}, chosen by {record['chosen_by']}"
-    return f"kept {kept(record)}"
+    if "skipped" in record:
+        return f"left out, {record['skipped']}"
+    if gone_back(record):
+        return f"not kept: {record['keep']['reason']}"
+    better = f": {record['keep']['reason']}" if "keep" in record else ""
+    return f"kept {kept(record)}{better}"
+
+
+def stayed(report: Report) -> Mapping[str, Any] | None:
+    """Return the record of the last phase whose weights stayed: what the classifier is."""
+    return next((it for it in reversed(report.training) if not gone_back(it)), None)
 
 
 def what_was_kept(report: Report) -> str | None:
-    """Say what the last phase left; None where there was no phase."""
-    if not report.training:
+    """Say what the last phase that stayed left; None where there was no phase."""
+    last = stayed(report)
+    if last is None:
         return None
-    last = report.training[-1]
-    if last["kind"] == "solve" or len(report.training) == 1:
-        return choice(last)
-    return f"phase {last['phase']}: {choice(last)}"
+    which = (
+        ""
+        if last["kind"] == "solve" and last is report.training[-1]
+        else (f"phase {last['phase']}: ")
+    )
+    return f"{which if len(report.training) > 1 else ''}{choice(last)}"
 
 
 def stops(report: Report) -> Iterator[str]:
-    """Yield a sentence for each phase that did not go through as planned."""
+    """Yield the sentences of ``course``."""
+    return (sentence for _, sentence in course(report))
+
+
+def course(report: Report) -> Iterator[tuple[str, str]]:
+    """Yield a sentence for each phase that was tried, or that did not go through as planned.
+
+    Each with its severity, ``note`` or ``warning``.
+    """
     phases = report.strategy.get("phases", ())
     for record in report.training:
-        stopped = record.get("stopped")
         name = f"Phase {record['phase']}"
-        if stopped and stopped["why"] == "patience":
-            planned = phases[record["phase"] - 1]["train"]["epochs"]
-            monitor = _MONITORS[record["monitor"]]
-            yield (
-                f"{name} stopped early, after epoch {stopped['epoch']} of {planned}: "
-                f"{monitor} on val no longer improved."
-            )
-        elif stopped:
-            yield (
-                f"{name} broke off in epoch {stopped['epoch']}, step {stopped['step']}: the "
-                f"{stopped['what']} was not finite. Kept: {kept(record)}."
-            )
+        if "skipped" in record:
+            yield "note", f"{name} was left out: {record['skipped']}."
+        if "shortened" in record:
+            yield "note", f"{name} was {shortened(record['shortened'])}."
+        stopped = record.get("stopped")
+        if stopped:
+            severity = "note" if stopped["why"] == "budget" else "warning"
+            yield severity, f"{name} {_stopped(record, stopped, phases)}"
         if record.get("parts", 1) > 1:
             yield (
+                "warning",
                 f"{name} ran out of memory and went on with {record['images_at_once']} images at "
-                "once; the gradients are those of the whole batch."
+                "once; the gradients are those of the whole batch.",
             )
+        if "keep" in record:
+            done = "was kept" if record["keep"]["kept"] else "was tried and not kept"
+            yield "note", f"{name} {done}: {record['keep']['reason']}."
+
+
+def _stopped(
+    record: Mapping[str, Any], stopped: Mapping[str, Any], phases: Sequence[Mapping[str, Any]]
+) -> str:
+    """Say why a phase ended before its last epoch."""
+    if stopped["why"] == "budget":
+        return f"{out_of_time(stopped)}. Kept: {kept(record)}."
+    if stopped["why"] == "patience":
+        planned = phases[record["phase"] - 1]["train"]["epochs"]
+        monitor = _MONITORS[record["monitor"]]
+        return (
+            f"stopped early, after epoch {stopped['epoch']} of {planned}: {monitor} on val no "
+            "longer improved."
+        )
+    return (
+        f"broke off in epoch {stopped['epoch']}, step {stopped['step']}: the {stopped['what']} "
+        f"was not finite. Kept: {kept(record)}."
+    )
+
+
+def shortened(cut: Mapping[str, Any]) -> str:
+    """Say how a phase's epochs were cut so that it ends in time."""
+    after = f"after epoch {cut['epoch']}" if cut["epoch"] else "when it began"
+    return (
+        f"shortened from {cut['planned']} to {cut['epochs']} epoch"
+        f"{'' if cut['epochs'] == 1 else 's'} to end in time: {after}, {cut['left']:.0f} s were "
+        f"left, and an epoch takes {cut['pace']:.3g} s"
+    )
+
+
+def out_of_time(stopped: Mapping[str, Any]) -> str:
+    """Say where a phase ended because its time was over."""
+    if "step" not in stopped:
+        return (
+            f"ended after epoch {stopped['epoch']} of {stopped['epochs']}: another epoch takes "
+            f"{stopped['pace']:.3g} s, and {max(0.0, stopped['left']):.0f} s were left"
+        )
+    return (
+        f"ended in epoch {stopped['epoch']} of {stopped['epochs']}, after step {stopped['step']} "
+        f"of {stopped['steps']}: the time was over"
+    )
 
 
 def trains(report: Report) -> bool:
@@ -116,7 +193,7 @@ def settings(report: Report) -> list[tuple[str, dict[str, str]]]:
 
 @dataclass(frozen=True, slots=True)
 class PhaseRow:
-    """A row of the table of phases; None where a solved phase has none.
+    """A row of the table of phases; None where a phase that solved, or was left out, has none.
 
     Attributes:
         number: Of the phase, from 1.
@@ -144,7 +221,8 @@ def phase_rows(report: Report) -> list[PhaseRow]:
     if not trains(report):
         return []
     told = report.strategy.get("phases", ())
-    return [_row(*pair) for pair in zip(report.training, told, strict=True)]
+    # What broke off has no phases after it.
+    return [_row(*pair) for pair in zip(report.training, told, strict=False)]
 
 
 def _row(record: Mapping[str, Any], phase: Mapping[str, Any]) -> PhaseRow:
@@ -159,11 +237,19 @@ def _row(record: Mapping[str, Any], phase: Mapping[str, Any]) -> PhaseRow:
         learns=_spanned([name for name, rate in phase["rates"] if rate is not None]),
         trainable=record.get("trainable"),
         epochs=epochs,
-        outcome=choice(record).removeprefix("kept "),
+        outcome=_outcome(record),
         accuracy=val["accuracy"] if val else None,
-        seconds=record.get("seconds"),
-        how=_how(record) if record["kind"] == "train" else None,
+        seconds=None if "skipped" in record else record.get("seconds"),
+        how=_how(record) if record["kind"] == "train" and "skipped" not in record else None,
     )
+
+
+def _outcome(record: Mapping[str, Any]) -> str:
+    """Say in a few words what a phase left; ``course`` says why."""
+    if record["kind"] == "solve":
+        return choice(record)
+    before = "left out; " if "skipped" in record else "not kept; " if gone_back(record) else ""
+    return f"{before}{kept(record)}"
 
 
 def _how(record: Mapping[str, Any]) -> str:
@@ -200,10 +286,10 @@ def phase_settings(phase: Mapping[str, Any]) -> dict[str, str]:
         "optimizer": f"{_OPTIMIZERS[train['optimizer']]}, weight decay {train['weight_decay']:g}"
         f"{clip}",
         "epochs": f"{train['epochs']} of batches of {train['batch_size']}{_drawn(train)}",
-        "choice": _choice_rule(train),
+        "choice": f"{_choice_rule(train)}{_KEEPS.get(phase.get('keep', 'always'), '')}",
         "augmentation": _augmentation(phase, train),
         **_regularisation(train),
-        **({"batch norm": "statistics trained"} if train["batch_norm"] == "train" else {}),
+        **({"batch norm": _NORMS[it]} if (it := train["batch_norm"]) in _NORMS else {}),
     }
 
 

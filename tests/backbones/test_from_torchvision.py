@@ -433,7 +433,7 @@ def test_a_classifier_on_a_torchvision_network_is_fitted_saved_and_used(
     out = tmp_path / "run"
     done = command(
         *("fit", photos, "--backbone", "torchvision:squeezenet1_1", "--weights", file),
-        *("--size", 64, "--out", out),
+        *("--strategy", "feature-extraction", "--size", 64, "--out", out),
     )
     assert done.code == 0, done.err
     files = {path.name for path in (out / "model").iterdir()}
