@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headstart import auto
+from headstart import auto, forecast
 from headstart.cache import Cache
 from headstart.decided import Decided
 from headstart.log import Log
@@ -47,7 +47,7 @@ def decide(small, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         # The trial is another module's; here it only has to say something.
-        patch.setattr(auto, "measure_costs", partial(auto.measure_costs, seconds=0.05))
+        patch.setattr(forecast, "measure_costs", partial(forecast.measure_costs, seconds=0.05))
         yield made
 
 

@@ -122,7 +122,8 @@ def deadlines(monkeypatch):
         return make(*arguments, **options)
 
     monkeypatch.setattr(fitting, "Phases", phases)
-    monkeypatch.setattr("headstart.choice.seconds_after", lambda _: 8.0)
+    monkeypatch.setattr("headstart.choice.measure", lambda _: None)
+    monkeypatch.setattr("headstart.choice.seconds_after", lambda *_: 8.0)
     return SimpleNamespace(given=given, start=start)
 
 

@@ -64,7 +64,8 @@ TIERS = (
         "rehearsal",
         *("candidates", "probe_difference", "probe_neighbours", "probe_sample", "probe_score"),
         *("probe_symmetry", "probe_views", "probing", "ranking"),
-        *("ascent", "auto", "choice", "decided", "decided_text", "planning", "proposing"),
+        *("ascent", "auto", "choice", "decided", "decided_text", "forecast", "planning"),
+        "proposing",
         *("check_page", "check_sections", "check_text", "checking", "fixed_table", "fixing"),
     ),
     (  # each other, not in circles

@@ -69,6 +69,13 @@ def test_every_part_of_every_kind_of_phase_is_timed_by_the_image():
     assert everything == replace(once, prefix=0)
 
 
+def test_to_adapt_is_timed_by_its_parts_and_not_with_the_steps():
+    adapting = replace(BEHIND, fit=replace(BEHIND.fit, batch_norm="adapt"))
+    plain, found = trial(BEHIND, adapting).phases
+    assert found.solve > 0
+    assert replace(found, solve=0.0) == plain
+
+
 def test_an_augmented_view_costs_what_it_takes_beyond_the_plain_one(monkeypatch):
     ticks = Ticks()
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from headstart.adjust import UNTRAINED, custom_transform
+from headstart.adjust import UNTRAINED
 from headstart.cache import Cache
 from headstart.candidates import at_hand
-from headstart.costs import Costs, predict_features, predict_phase, predict_rest
 from headstart.decided import Decided
+from headstart.forecast import measure, seconds_after, seconds_before, seconds_by_epochs
 from headstart.log import Log
 from headstart.options import AUTO, DEFAULT_BACKBONE, DEFAULT_BUDGET_S, Options
 from headstart.plan import Plan
@@ -27,7 +27,6 @@ from headstart.probing import probe, random_weights, resize_rules
 from headstart.ranking import Ranked, finalists, rank
 from headstart.strategy.decision import Decision, Tried, duration
 from headstart.strategy.ladder import LEAST_VAL, Choice, Step, choose_steps, ladder, possible_steps
-from headstart.strategy.phase import Train
 from headstart.strategy.published import what_tables_say
 from headstart.strategy.rule import (
     choose_backbone,
@@ -35,10 +34,8 @@ from headstart.strategy.rule import (
     choose_symmetry,
     worth_of_pretraining,
 )
-from headstart.training.model import Model
-from headstart.trial import measure_costs
 
-__all__ = ["decide", "seconds_after"]
+__all__ = ["decide"]
 
 _TRYING = 0.2  # of the budget, at most, for what is tried before anything is trained
 _RANKING = 0.5  # of that, for other networks
@@ -62,11 +59,6 @@ def decide(plan: Plan, *, cache: Cache, log: Log, spent: Callable[[], float]) ->
         HeadstartError: The network can't be loaded, or the images can't be read.
     """
     return _Deciding(plan, cache, log, spent).run()
-
-
-def seconds_after(plan: Plan) -> float:
-    """Return the predicted seconds of evaluation, audit and report, from a short trial."""
-    return _after(plan, _costs(plan))
 
 
 class _Deciding:
@@ -207,7 +199,7 @@ class _Deciding:
     def _time(self) -> None:
         """Time on this machine all that the network would do."""
         self.log.emit("stage", stage="trial")
-        self.costs = _costs(self._ladder(self.given.symmetry or "flip"))
+        self.costs = measure(self._ladder(self.given.symmetry or "flip"))
 
     def _ladder(self, symmetry: str) -> Plan:
         """Return the plan of all steps that there are."""
@@ -226,11 +218,13 @@ class _Deciding:
         full = self._ladder(symmetry)
         names = [name for name, _ in possible_steps(len(full.backbone.stages), symmetry)]
         steps = [
-            Step(name, full.strategy.phases[number], _seconds(self.costs, full, number))
+            Step(name, full.strategy.phases[number], seconds_by_epochs(self.costs, full, number))
             for number, name in enumerate(names, start=1)
         ]
         left = (1 - _RESERVED) * self.budget - self.spent()
-        left -= self._before(full) + _after(full, self.costs)
+        left -= seconds_before(self.costs, full, known=len(self.sample)) + seconds_after(
+            self.costs, full
+        )
         fixed = self.given.epochs is not None or "epochs" in self.given.train
         choice = choose_steps(steps, n_val=len(full.split.val), seconds=left, fixed_epochs=fixed)
         return full, choice
@@ -241,19 +235,6 @@ class _Deciding:
             return self.given.average
         return "none" if symmetry == "none" else "flip"
 
-    def _before(self, full: Plan) -> float:
-        """Return the predicted seconds of the probe: all features, and the solver."""
-        parts = (full.split.train, full.split.val, full.split.test)
-        n = sum(map(len, parts))
-        solver = predict_phase(
-            self.costs.phases[0],
-            full.strategy.phases[0],
-            full.sizes[0],
-            len(full.split.train),
-            len(full.split.val),
-        )
-        return predict_features(self.costs, max(0, n - len(self.sample))) + solver.total
-
     def _decided(self, full: Plan, choice: Choice) -> Decided:
         trains = bool(choice.seconds)
         options = replace(full.options, strategy=choice.strategy, **({} if trains else UNTRAINED))
@@ -262,55 +243,12 @@ class _Deciding:
         return Decided(
             options=options,
             decisions=tuple(self.decisions),
-            seconds=(self._before(full), *choice.seconds),
-            rest_s=_after(full, self.costs),
+            seconds=(seconds_before(self.costs, full, known=len(self.sample)), *choice.seconds),
+            rest_s=seconds_after(self.costs, full),
             took_s=self.spent() - self.start,
             budget_s=self.budget,
             published=what_tables_say(len(full.split.train)),
         )
-
-
-def _costs(plan: Plan) -> Costs:
-    items = [plan.checked.items[index] for index in plan.split.train]
-    return measure_costs(
-        Model(plan.backbone, plan.task.head(plan.backbone.feature_dim, plan.options.head)),
-        plan.task,
-        plan.strategy,
-        plan.sizes,
-        plan.path,
-        [item.path for item in items],
-        seed=plan.options.seed,
-        custom=custom_transform(plan.options),
-    )
-
-
-def _seconds(costs: Costs, plan: Plan, number: int) -> tuple[float, ...]:
-    """Return what 1, 2, … and all epochs of a phase are predicted to take."""
-    phase = plan.strategy.phases[number]
-    train = phase.fit
-    assert isinstance(train, Train)
-    return tuple(
-        predict_phase(
-            costs.phases[number],
-            replace(phase, fit=replace(train, epochs=epochs)),
-            plan.sizes[number],
-            len(plan.split.train),
-            len(plan.split.val),
-        ).total
-        for epochs in range(1, train.epochs + 1)
-    )
-
-
-def _after(plan: Plan, costs: Costs) -> float:
-    """Return the predicted seconds of evaluation, audit and report."""
-    return predict_rest(
-        costs,
-        n_train=len(plan.split.train),
-        n_val=len(plan.split.val),
-        n_test=len(plan.split.test),
-        average=plan.options.average,
-        audits=plan.audits,
-    ).total
 
 
 def _tried(scores: Mapping[str, ProbeScore]) -> list[Tried]:

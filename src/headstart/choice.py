@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from headstart.auto import decide, seconds_after
+from headstart.auto import decide
 from headstart.cache import Cache
 from headstart.clock import Clock
 from headstart.decided import Decided
 from headstart.decided_text import decided_lines
 from headstart.files import read_json, write_json
+from headstart.forecast import measure, seconds_after
 from headstart.log import Log
 from headstart.plan import Plan
 from headstart.planning import with_choices
@@ -58,7 +59,7 @@ def deadline(plan: Plan, clock: Clock) -> Deadline | None:
     if plan.decided is not None:
         budget, after = plan.decided.budget_s, plan.decided.rest_s
     elif plan.options.budget is not None:
-        budget, after = plan.options.budget, seconds_after(plan)
+        budget, after = plan.options.budget, seconds_after(measure(plan), plan)
     else:
         return None
     return Deadline(time.monotonic() + budget - after - clock.seconds)

@@ -25,19 +25,17 @@ from headstart.checkpointing import (
 )
 from headstart.clock import Clock
 from headstart.data.checks.findings import Finding
-from headstart.feeding import class_weights, stream_of
+from headstart.feeding import class_weights, examples_of
 from headstart.images import Images
 from headstart.log import Log
 from headstart.phase_guard import guard, guard_training
 from headstart.plan import Plan
-from headstart.sizing import epochs_before
 from headstart.solving import put_in, solution, val_accuracy
 from headstart.strategy.phase import Phase, Solve, Train
 from headstart.training.checkpoint import Checkpoints, State
 from headstart.training.deadline import Deadline
 from headstart.training.device import InferencePath
 from headstart.training.engine import Engine, Saver
-from headstart.training.examples import Examples
 from headstart.training.features import Features, extract
 from headstart.training.interrupt import Interruption
 from headstart.training.model import Model
@@ -167,7 +165,7 @@ class Phases:
         if isinstance(phase.fit, Solve):
             self._solve(number, phase, phase.fit)
         else:
-            self._train(number, phase, phase.fit, state)
+            self._train(number, phase, state)
         self._conclude(number)
 
     def _why_not(self, number: int, phase: Phase) -> str | None:
@@ -253,23 +251,11 @@ class Phases:
 
     # -- training ----------------------------------------------------------------------------
 
-    def _train(self, number: int, phase: Phase, fit: Train, state: State | None) -> None:
-        size = self.plan.sizes[number]
+    def _train(self, number: int, phase: Phase, state: State | None) -> None:
         apply(self.model, phase)
         images = self.images
-        start = size.prefix if size.remembered else 0
-        stream = stream_of(self.plan, images, phase, start, self.cache, self.path)
-        self.stream = stream
-        examples = Examples(
-            stream=stream,
-            labels=images.labels,
-            names=images.names,
-            train=images.parts["train"],
-            val=images.parts["val"],
-            views=fit.views or 0,
-            first_view=epochs_before(self.plan.strategy, number),
-            weights=images.weights,
-        )
+        examples = examples_of(self.plan, images, number, self.cache, self.path)
+        self.stream = stream = examples.stream
         weights = class_weights(self.plan, images)
         engine = Engine(
             self.model,

@@ -250,18 +250,15 @@ def _most(holds: Iterable[bool]) -> str:
 
 
 def _reason(plain: ProbeScore, views: Mapping[str, View]) -> str:
-    told = [f"{name} {_told(view)}" for name, view in views.items()]
+    told = [
+        f"{name} {percent(view.seen.accuracy)} ({_change(view)})" for name, view in views.items()
+    ]
     return (
-        f"of {plain.n} training images a probe has {percent(plain.accuracy)} right; of their "
-        f"mirror images and turns, with the change if it learns from them too: {'; '.join(told)}"
+        f"of {plain.n} training images a probe has {percent(plain.accuracy)} right, and of their "
+        f"mirror images and turns, which it never saw: {'; '.join(told)}"
     )
 
 
-def _told(view: View) -> str:
-    seen, learnt = view.seen_change, view.learnt_change
-    return f"{percent(view.seen.accuracy)} ({_change(seen)}; {_change(learnt)} if learnt from)"
-
-
-def _change(difference: Difference) -> str:
-    noise = points(difference.accuracy_noise, sign=False)
-    return f"{points(difference.accuracy)}, noise {noise}"
+def _change(view: View) -> str:
+    seen = view.seen_change
+    return f"{points(seen.accuracy)}, noise {points(seen.accuracy_noise, sign=False)}"

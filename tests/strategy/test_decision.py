@@ -39,7 +39,13 @@ def test_the_numbers_of_what_was_tried_are_rounded_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "text"), [(0.0, "0.0 %"), (0.8644, "86.4 %"), (0.99951, "100.0 %"), (1.0, "100.0 %")]
+    ("share", "text"),
+    [
+        (0.0, "0.0\N{NO-BREAK SPACE}%"),
+        (0.8644, "86.4\N{NO-BREAK SPACE}%"),
+        (0.99951, "100.0\N{NO-BREAK SPACE}%"),
+        (1.0, "100.0\N{NO-BREAK SPACE}%"),
+    ],
 )
 def test_shares_are_told_in_percent(share, text) -> None:
     assert percent(share) == text

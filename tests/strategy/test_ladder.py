@@ -110,10 +110,13 @@ def test_with_few_val_images_nothing_is_tried() -> None:
     assert {decision.choice for decision in choice.decisions} == {"left out"}
     assert {decision.numbers["epochs"] for decision in choice.decisions} == {0}
     for decision in choice.decisions:
-        assert "val has 29 images, so that one image is 3.4 % of them" in decision.reason
+        assert (
+            "val has 29 images, so that one image is 3.4\N{NO-BREAK SPACE}% of them"
+            in decision.reason
+        )
         assert decision.otherwise == "30 val images or more."
     assert epochs_of(choose(1e6, n_val=LEAST_VAL)) == [10, 10]
-    assert "100.0 %" in choose(1e6, n_val=0).decisions[0].reason
+    assert "100.0\N{NO-BREAK SPACE}%" in choose(1e6, n_val=0).decisions[0].reason
 
 
 def test_epochs_that_were_named_are_all_or_none() -> None:

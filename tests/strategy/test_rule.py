@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart.strategy.decision import Decision, Tried
+from headstart.strategy.decision import Decision, Tried, percent
 from headstart.strategy.rule import (
     choose_backbone,
     choose_resize,
@@ -52,7 +52,12 @@ def whole(decision: Decision) -> Decision:
 def test_the_best_of_the_better_rules_is_taken() -> None:
     decision = whole(choose_resize(CROP, [PAD, SQUASH]))
     assert (decision.question, decision.choice) == ("resize", "squash")
-    for part in ("86.0 % of 600 training images", "80.0 % with crop", "+6.0 points", "1.2 points"):
+    for part in (
+        "86.0\N{NO-BREAK SPACE}% of 600 training images",
+        "80.0\N{NO-BREAK SPACE}% with crop",
+        "+6.0 points",
+        "1.2 points",
+    ):
         assert part in decision.reason
     assert "log loss" not in decision.reason
     assert "--resize" in decision.otherwise
@@ -78,9 +83,9 @@ def test_a_rule_that_is_only_surer_says_so() -> None:
 def test_within_the_noise_the_networks_own_rule_stays(others) -> None:
     decision = whole(choose_resize(CROP, others))
     assert decision.choice == "crop"
-    assert "80.0 % of 600 training images" in decision.reason
+    assert "80.0\N{NO-BREAK SPACE}% of 600 training images" in decision.reason
     for other in others:
-        assert f"{100 * other.accuracy:.1f} % with {other.name}" in decision.reason
+        assert f"{100 * other.accuracy:.1f}\N{NO-BREAK SPACE}% with {other.name}" in decision.reason
 
 
 def test_square_images_leave_nothing_to_decide() -> None:
@@ -143,7 +148,7 @@ def test_pre_training_is_kept_and_its_worth_is_told(random, said) -> None:
     )
     assert (decision.question, decision.choice) == ("weights", "pre-trained")
     assert decision.reason.endswith(said)
-    assert "80.0 % of 600 training images" in decision.reason
+    assert "80.0\N{NO-BREAK SPACE}% of 600 training images" in decision.reason
     assert decision.numbers["random"]["accuracy"] == random
 
 
@@ -158,10 +163,15 @@ LEVEL = Tried("zoo:d", 0.81, 600, 0.01, 0.012, None, knn=0.90, log_loss=0.6)
 def test_the_best_of_the_final_two_that_are_better_is_taken() -> None:
     decision = whole(choose_backbone(DEFAULT, [GOOD, LEVEL, BEST], final=("zoo:b", "zoo:c")))
     assert (decision.question, decision.choice) == ("backbone", "zoo:c")
-    for part in ("88.0 % of 600", "those of zoo:a give 80.0 %", "+8.0 points, noise 1.2 points"):
+    for part in (
+        "88.0\N{NO-BREAK SPACE}% of 600",
+        "those of zoo:a give 80.0\N{NO-BREAK SPACE}%",
+        "+8.0 points, noise 1.2 points",
+    ):
         assert part in decision.reason
-    tried_in_order = "Tried: zoo:a 80.0 %, zoo:d 81.0 %, zoo:c 88.0 %, zoo:b 86.0 %."
-    assert tried_in_order in decision.reason
+    shares = {"a": 0.8, "d": 0.81, "c": 0.88, "b": 0.86}
+    tried = ", ".join(f"zoo:{name} {percent(share)}" for name, share in shares.items())
+    assert f"Tried: {tried}." in decision.reason
     assert set(decision.numbers) == {"zoo:a", "zoo:b", "zoo:c", "zoo:d"}
 
 
@@ -178,7 +188,7 @@ def test_who_is_not_in_the_final_is_not_taken() -> None:
 def test_the_default_stays_unless_another_is_better() -> None:
     decision = whole(choose_backbone(DEFAULT, [LEVEL], final=("zoo:d",)))
     assert decision.choice == "zoo:a"
-    assert "zoo:a 80.0 %, zoo:d 81.0 %" in decision.reason
+    assert "zoo:a 80.0\N{NO-BREAK SPACE}%, zoo:d 81.0\N{NO-BREAK SPACE}%" in decision.reason
     assert "--backbone" in decision.otherwise
 
 

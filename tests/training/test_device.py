@@ -15,6 +15,7 @@ from headstart.training import device as module
 from headstart.training.device import (
     Forward,
     InferencePath,
+    as_memory_allows,
     bf16_support,
     first_path,
     pick_device,
@@ -279,6 +280,33 @@ def test_what_comes_out_is_of_its_own_type() -> None:
     for precision, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         path = InferencePath("cpu", precision, "channels_last", 2)
         assert Forward(backbone, path, end=4).run(images).dtype == kind
+
+
+@pytest.mark.parametrize(("most", "asked"), [(9, [7]), (3, [7, 3]), (2, [7, 3, 2])])
+def test_as_many_are_computed_at_once_as_memory_allows(most, asked):
+    seen: list[int] = []
+
+    def compute(at_once: int) -> str:
+        seen.append(at_once)
+        if at_once > most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return f"{at_once} at once"
+
+    assert as_memory_allows(compute, 7, least=2) == f"{asked[-1]} at once"
+    assert seen == asked
+
+
+@pytest.mark.parametrize(("words", "asked"), [("out of memory", [5, 2]), ("shape", [5])])
+def test_too_few_and_other_errors_are_the_callers(words, asked):
+    seen: list[int] = []
+
+    def compute(at_once: int) -> None:
+        seen.append(at_once)
+        raise RuntimeError(words)
+
+    with pytest.raises(RuntimeError, match=words):
+        as_memory_allows(compute, 5, least=2)
+    assert seen == asked
 
 
 def test_freed_memory_is_kept_on_a_processor_of_linux_only(monkeypatch):

@@ -81,8 +81,8 @@ class Tried:
 
 
 def percent(share: float) -> str:
-    """Return a share as ``86.4 %``."""
-    return f"{100 * share:.1f} %"
+    """Return a share as ``86.4 %``; no line breaks inside."""
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
 def points(difference: float, *, sign: bool = True) -> str:
