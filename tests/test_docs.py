@@ -16,6 +16,18 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
+LONG = ("README.md", "plan.md")  # what these pages decide, they train for real
+
+
+def each(language: str) -> list:
+    """Return the pages with blocks of a language; those that take long are for the whole suite."""
+    return [
+        pytest.param(page, id=page.name, marks=[pytest.mark.slow] if page.name in LONG else [])
+        for page in PAGES
+        if blocks(page, language)
+    ]
+
+
 def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
 
@@ -33,7 +45,7 @@ def run_command(line: str, monkeypatch: pytest.MonkeyPatch) -> int:
     return cli._run()
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "console")], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", each("console"))
 def test_the_commands_of_a_page_run(page, workplace, monkeypatch):
     lines = [line for block in blocks(page, "console") for line in block.splitlines() if line]
     for line in lines:
@@ -41,7 +53,7 @@ def test_the_commands_of_a_page_run(page, workplace, monkeypatch):
         assert run_command(line, monkeypatch) == 0, line
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", each("python"))
 def test_the_python_of_a_page_runs(page, workplace):
     names: dict[str, object] = {"__name__": "__main__"}
     for number, block in enumerate(blocks(page, "python")):

@@ -55,6 +55,19 @@ def test_the_model_that_is_given_stays_bit_equal():
     assert tests[0].losses != tests[0].before  # a copy has learnt
 
 
+def test_a_phase_that_adapts_is_tested_from_where_it_would_train():
+    model = make_model().eval()
+    before = state(model)
+    plain, adapted = (
+        make_tester(model, rates=STAGES, batch_norm=how).run()[0] for how in ("train", "adapt")
+    )
+    assert equal(before[0], state(model)[0])
+    # The head was solved on these very batches' statistics.
+    assert np.mean(adapted.before) < np.mean(plain.before)
+    again = make_tester(model, rates=STAGES, batch_norm="adapt").run()[0]
+    assert again.losses == adapted.losses
+
+
 def test_it_draws_from_no_global_generator():
     tester = make_tester()
     torch.manual_seed(3)

@@ -27,6 +27,8 @@ import torch
 from headstart.errors import ResourceError, UnknownName, UsageError
 from headstart.strategy.phase import Phase, Rate, Train
 from headstart.training.accelerator import make_accelerator
+from headstart.training.adaptation import adapt
+from headstart.training.chance import chance
 from headstart.training.device import InferencePath, keep_freed_memory, memory_format, out_of_memory
 from headstart.training.examples import Examples
 from headstart.training.gradients import Gradients
@@ -101,6 +103,7 @@ class RangeTester:
         self.examples = examples
         self.path = path
         self.rates: npt.NDArray[np.float64] = np.geomspace(low, high, steps)
+        self._chance, self._weighted = chance(seed, number, "adapt"), class_weights is not None
         self._parts = 1
         self._progress = progress or _unseen
         self._passed = 0
@@ -159,6 +162,7 @@ class RangeTester:
                 raise UnknownName("group of rates", group, self.groups, field="find-rate")
         self._total = len(self._batches) * (len(groups) + 1)
         with depthwise_in_fp32(self.path, self._tail.trained()):
+            self._adapt()
             before = self._losses_before()
             found: list[RangeTest] = []
             for group in groups:
@@ -166,6 +170,25 @@ class RangeTester:
                     break
                 found.append(self._test(group, before))
         return tuple(found)
+
+    def _adapt(self) -> None:
+        """Begin where the phase would: with batch norms and a head that fit the images."""
+        if self.train.batch_norm != "adapt":
+            return
+        view = self._batches[0].view
+        self.examples.stream.prepare(view, self.examples.train)
+        self._tail.load_state_dict(self._start)
+        self._model.train()
+        adapt(
+            self._tail,
+            self.examples,
+            self.path,
+            self.train,
+            view=view,
+            seed=self._chance,
+            weighted=self._weighted,
+        )
+        self._start = {n: value.detach().clone() for n, value in self._tail.state_dict().items()}
 
     def _losses_before(self) -> list[float]:
         """Return the loss of each batch before anything is learnt; of fewer if time is short."""
