@@ -23,6 +23,12 @@ def cache(tmp_path) -> Cache:
     return Cache(tmp_path / "cache")
 
 
+@pytest.fixture
+def in_any_case(monkeypatch):
+    """Phases are tried although the head has all val images right."""
+    monkeypatch.setattr("headstart.phases.LEAST_PUT_RIGHT", 0)
+
+
 def run(plan, images, cache, **options):
     return Phases(plan, images, plan.path, cache, Log(), **options).run()
 
@@ -92,6 +98,7 @@ def told(plan, images, cache, **options):
     return Phases(plan, images, plan.path, cache, log, **options).run(), events
 
 
+@pytest.mark.usefixtures("in_any_case")
 def test_where_nothing_is_kept_the_outcome_is_that_of_the_solved_head_alone(prepared, cache):
     plan, images = prepared(HEAD)
     alone = run(plan, images, cache)
@@ -111,6 +118,7 @@ def test_where_nothing_is_kept_the_outcome_is_that_of_the_solved_head_alone(prep
     assert trained.solved.fitted_on == len(images.parts["train"]) + len(images.parts["val"])
 
 
+@pytest.mark.usefixtures("in_any_case")
 def test_what_comes_after_a_phase_that_is_not_kept_starts_from_the_weights_before_it(
     prepared, cache, monkeypatch
 ):
@@ -132,6 +140,7 @@ def test_what_comes_after_a_phase_that_is_not_kept_starts_from_the_weights_befor
     assert [record["phase"] for record in trained.records] == [1, 2, 3]
 
 
+@pytest.mark.usefixtures("in_any_case")
 def test_a_phase_that_is_kept_leaves_no_solved_head(prepared, cache, monkeypatch):
     from headstart.training.keeping import compare
 
@@ -184,6 +193,29 @@ def test_the_first_phase_is_begun_in_any_case_and_those_after_it_are_not(prepare
     assert second["skipped"] == "the time is over"
     assert trained.stream is not None
     assert trained.solved is None
+
+
+def test_where_val_has_nothing_left_to_put_right_nothing_is_trained(prepared, cache):
+    plan, images = prepared(HEAD, BETTER)
+    trained, events = told(plan, images, cache)
+    head, skipped = trained.records
+    assert head["val"]["accuracy"] == 1.0
+    n = len(images.parts["val"])
+    assert skipped["skipped"] == f"of {n} val images none is wrong, so that none could be put right"
+    assert trained.solved is not None
+    assert "epoch" not in [event["event"] for event in events]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"), [(1, "1 is wrong, and one more"), (2, None), (0, "none is wrong")]
+)
+def test_one_image_more_could_be_luck(prepared, cache, wrong, reason):
+    plan, images = prepared(HEAD, BETTER)
+    phases = Phases(plan, images, plan.path, cache, Log())
+    n = len(images.parts["val"])
+    phases.records = [{"kind": "solve", "val": {"accuracy": round((n - wrong) / n, 6)}}]
+    said = phases._why_not(1, plan.strategy.phases[1])
+    assert said is None if reason is None else reason in said
 
 
 def test_without_val_images_a_phase_that_must_be_better_is_left_out(prepared, cache):

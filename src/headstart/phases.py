@@ -38,6 +38,7 @@ from headstart.training.device import InferencePath
 from headstart.training.engine import Engine, Saver
 from headstart.training.features import Features, extract
 from headstart.training.interrupt import Interruption
+from headstart.training.keeping import LEAST_PUT_RIGHT
 from headstart.training.model import Model
 from headstart.training.optim import apply
 from headstart.training.pixels import Stream
@@ -172,8 +173,8 @@ class Phases:
         """Say why a phase that trains is left out; None where it runs."""
         if isinstance(phase.fit, Solve):
             return None
-        if phase.keep == "better" and not len(self.images.parts["val"]):
-            return "there are no val images to tell whether it helps"
+        if phase.keep == "better" and (reason := self._unprovable()) is not None:
+            return reason
         if self.deadline is None or number == 0:
             return None
         left, whole = self.deadline.left(), self.predicted[number]
@@ -181,6 +182,21 @@ class Phases:
             epoch = f"an epoch would take about {whole / phase.fit.epochs:.0f} s"
             return f"no time for an epoch of it: {epoch}, and {max(0.0, left):.0f} s were left"
         return "the time is over" if left <= 0 else None
+
+    def _unprovable(self) -> str | None:
+        """Say why val could not tell whether another phase helps; None where it may."""
+        n = len(self.images.parts["val"])
+        if not n:
+            return "there are no val images to tell whether it helps"
+        before = next((it for it in reversed(self.records) if not gone_back(it)), None)
+        if before is None or before["kind"] != "solve" or before["val"] is None:
+            return None
+        wrong = round((1 - before["val"]["accuracy"]) * n)
+        if wrong >= LEAST_PUT_RIGHT:
+            return None
+        if wrong:
+            return f"of {n} val images 1 is wrong, and one more that is right could be luck"
+        return f"of {n} val images none is wrong, so that none could be put right"
 
     def _conclude(self, number: int) -> None:
         """Complete a phase's record, and tell of it."""

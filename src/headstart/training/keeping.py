@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Verdict", "compare"]
+__all__ = ["LEAST_PUT_RIGHT", "Verdict", "compare"]
 
 Shares = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int64]
 
+LEAST_PUT_RIGHT = 2
+"""So many val images must be put right, none being spoilt, for more than the noise."""
 _TWICE = 2.0  # noises of the log loss, beyond which it counts
 _COLDEST, _HOTTEST = 1 / 20, 20.0  # temperatures
 _LEAST = 1e-12  # of a probability, before its logarithm
