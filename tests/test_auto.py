@@ -198,10 +198,5 @@ def test_epochs_given_as_a_setting_of_training_are_fixed_too(decide, photos):
 
 @pytest.mark.slow
 def test_without_time_the_default_network_is_taken(decide, photos):
-    late = decide(photos, budget=1e-3, backbone="", weights=None)
+    late = decide(photos, budget=1e-3, backbone="", weights=None, size=None)
     assert late.by["backbone"].choice == late.decided.options.backbone == DEFAULT_BACKBONE
-
-
-@pytest.mark.slow
-def test_the_seconds_after_training_are_predicted(decide, arrows):
-    assert auto.seconds_after(arrows.chosen) > 0

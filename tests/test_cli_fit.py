@@ -28,6 +28,7 @@ DOCUMENT = {  # as DESIGN.md and docs/report.md have it
     "backbone",
     "strategy",
     "training",
+    "auto",
     "parameters",
     "split",
     "classes",
@@ -102,7 +103,7 @@ def test_the_report_has_the_promised_keys(tiny_run):
     assert [score["name"] for score in document["per_class"]] == document["classes"]
     assert document["versions"]["headstart"] == __version__
     assert document["command"].startswith("headstart fit ")
-    assert document["command"].endswith("--size 64 --precision fp32")
+    assert document["command"].endswith("--precision fp32 --strategy feature-extraction")
 
 
 def test_the_page_about_the_report_names_every_key_of_it():

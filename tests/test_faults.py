@@ -47,7 +47,7 @@ def never_solved(monkeypatch):
     def never(*_, **__):
         raise AssertionError("a head was trained")
 
-    monkeypatch.setattr("headstart.phases.solve", never)
+    monkeypatch.setattr("headstart.phases.solution", never)
 
 
 def report_of(run: Path) -> dict:

@@ -124,7 +124,7 @@ def test_a_finished_run_is_handed_out_and_nothing_computed(
     def never(*_, **__):
         raise AssertionError("solved again")
 
-    monkeypatch.setattr("headstart.phases.solve", never)
+    monkeypatch.setattr("headstart.phases.solution", never)
     events = []
     again = headstart.fit(photos, tmp_path / "run", cache=cache, listener=events.append, **small)
     assert events[-1]["event"] == "done"
@@ -137,7 +137,7 @@ def test_a_finished_run_is_handed_out_and_nothing_computed(
 @pytest.mark.parametrize(
     "step",
     [
-        "phases.solve",
+        "phases.solution",
         "fitting.probabilities",
         "outcome.write_json",
         *(
@@ -423,7 +423,7 @@ def test_a_transform_of_ones_own_is_used(tune):
 
     fitted = tune("own", augment=turn, epochs=2)
     assert set(seen) == {(3, 32, 32)}
-    assert len(seen) == 48  # in each epoch; val is judged by the plain images
+    assert len(seen) == 4 + 48  # some to try it; then in each epoch; val is judged by plain images
     assert fitted.report.training[-1]["boundary"] == 0
     assert losses_of(fitted.folder) != losses_of(tune("other", augment="none").folder)
 

@@ -266,8 +266,11 @@ def _counts(split: Split) -> dict[str, Any]:
 
 def _require_reader(options: Options, deep: bool) -> None:
     usual = Options()
+    # Weights bring a backbone with them, which nobody has asked for then.
+    backbones = (usual.backbone, Options(weights=options.weights).backbone)
     for name in () if deep else _OF_DEEP:
-        if getattr(options, name) != getattr(usual, name):
+        usually = backbones if name == "backbone" else (getattr(usual, name),)
+        if getattr(options, name) not in usually:
             raise UsageError(
                 f"--{name} needs --deep: without it no network is asked.",
                 field=name,

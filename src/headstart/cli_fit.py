@@ -15,7 +15,6 @@ from headstart.cli_options import (
     Augment,
     Backbone,
     BatchSize,
-    Budget,
     Classes,
     ClassWeights,
     Column,
@@ -53,6 +52,14 @@ if TYPE_CHECKING:
     from headstart.fitting import Fitted
 
 __all__ = ["add_commands", "fit", "options_of"]
+
+
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        help="How long it may take, as 90s, 10m or 1h30m. Default: 10m for the strategy auto."
+    ),
+]
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -13,7 +13,6 @@ __all__ = [
     "Augment",
     "Backbone",
     "BatchSize",
-    "Budget",
     "ClassWeights",
     "Classes",
     "Column",
@@ -46,12 +45,6 @@ MaxBad = Annotated[
     str, typer.Option(help="Share of unreadable images above which the data is refused.")
 ]
 BatchSize = Annotated[int | None, typer.Option(help="Images a step and a forward pass.")]
-Budget = Annotated[
-    str | None,
-    typer.Option(
-        help="How long it may take, as 90s, 10m or 1h30m. Default: 10m for the strategy auto."
-    ),
-]
 Backbone = Annotated[
     str,
     typer.Option(

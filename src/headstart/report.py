@@ -98,7 +98,7 @@ class Report:
             "backbone": self.backbone,
             "strategy": self.strategy,
             "training": list(self.training),
-            **({} if self.auto is None else {"auto": self.auto}),
+            "auto": self.auto,
             "parameters": self.parameters,
             "split": self.split,
             "classes": list(self.classes),
