@@ -135,9 +135,14 @@ def test_training_ends_in_time_for_what_follows_it(auto, deadlines):
     assert 600 - 2 - 0.1 <= given <= 600 - 2 + late  # as decided_for has it
 
 
+def test_a_head_that_is_solved_can_not_be_cut_short(auto, deadlines):
+    auto.fit(strategy="feature-extraction", budget=500.0)
+    assert deadlines.given == [None]
+
+
 @pytest.mark.parametrize("budget", [None, 500.0])
 def test_a_named_strategy_has_a_deadline_where_there_is_a_budget(auto, deadlines, budget):
-    auto.fit(strategy="feature-extraction", budget=budget)
+    auto.fit(strategy="last-blocks:1", epochs=1, budget=budget)
     late = time.monotonic() - deadlines.start
     (given,) = deadlines.given
     if budget is None:

@@ -543,6 +543,14 @@ def test_a_dry_run_computes_and_writes_nothing(
     assert not (own_cache / "stores").exists()
 
 
+def test_a_dry_run_of_auto_says_where_its_choices_are_told(command, photos, tiny_network):
+    result = command("fit", photos, *tiny_network, "--dry-run")
+    assert result.code == 0
+    assert "strategy  auto: facts are measured" in result.out
+    assert result.out.splitlines()[-1] == f"What it would choose, and why: headstart plan {photos}"
+    assert "[[phases]]" not in result.out  # its steps are not known yet
+
+
 # Ways in
 
 

@@ -151,8 +151,9 @@ class _Deciding:
             return
         self._change(backbone=DEFAULT_BACKBONE)
         reason = (
-            f"{chosen} is better as it is, but there is no time to train its last stages here "
-            f"({choice.decisions[0].reason.rstrip('.')}), and training them buys more."
+            f"{chosen} is better as it is, but there is no time to train its last stages here: "
+            f"{choice.decisions[0].reason} Training those of {DEFAULT_BACKBONE} bought 2.0 points "
+            "on solar cells and 3.4 on trashnet (docs/strategies.md)."
         )
         self._told(Decision("backbone", DEFAULT_BACKBONE, reason, "A larger --budget.", {}))
         self._time()

@@ -53,12 +53,13 @@ def deadline(plan: Plan, clock: Clock) -> Deadline | None:
     """Return when training has to be over, so that what follows it is within the budget.
 
     Args:
-        plan: With its choices made; where nothing was to choose, what follows is timed now.
+        plan: With its choices made; where nothing was to choose, what follows is timed now. A
+            head that is solved can't be cut short, so that there is no deadline for it alone.
         clock: Of the run.
     """
     if plan.decided is not None:
         budget, after = plan.decided.budget_s, plan.decided.rest_s
-    elif plan.options.budget is not None:
+    elif plan.options.budget is not None and plan.trains:
         budget, after = plan.options.budget, seconds_after(measure(plan), plan)
     else:
         return None

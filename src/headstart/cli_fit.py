@@ -232,5 +232,8 @@ def _dry_run(data: str, options: Options, as_json: bool) -> None:
         plan = make_plan(data, options, cache=Cache(), progress=progress.bar("read"))
     if as_json:
         console.put_json(plan.to_dict())
+    elif plan.given is not None:  # what is chosen is only known once it is measured
+        command = f"headstart plan {shlex.quote(data)}"
+        console.put(*plan.lines(), "", f"What it would choose, and why: {command}")
     else:
         console.put(*plan.lines(), "", plan.asked.to_toml().rstrip())

@@ -198,6 +198,9 @@ def test_what_was_not_tried_is_told_with_its_reason() -> None:
         decision = whole(choose_backbone(DEFAULT, others, final=("zoo:c",), skipped=skipped))
         assert "Not tried: zoo:x (no time); zoo:y (its file is damaged)." in decision.reason
         assert decision.numbers["skipped"] == skipped
+    alone = choose_backbone(DEFAULT, [], skipped=skipped)
+    assert alone.reason.startswith("None of the others at hand could be tried.")
+    assert "--budget" in alone.otherwise
 
 
 def test_alone_the_default_is_taken_and_how_to_have_others_is_told() -> None:

@@ -160,33 +160,16 @@ def possible_steps(stages: int, symmetry: str = "flip") -> tuple[tuple[str, Phas
     """
     last = max(1, round(stages * _LAST))
     tail = (Rate(HEAD, 1e-3), Rate(f"stage:-{last}..-1", 1e-3), Rate(_ALL, None))
-    found = [
-        (
-            f"last {last} of {stages} stages",
-            Phase(
-                tail,
-                Train(epochs=_TAIL_EPOCHS, batch_norm="adapt"),
-                "light",
-                symmetry=symmetry,
-                keep="better",
-            ),
-        )
-    ]
+    found = [(f"last {last} of {stages} stages", _step(tail, _TAIL_EPOCHS, symmetry))]
     if last < stages:
         everything = (Rate(HEAD, 3e-4), Rate(f"stage:-{last}..-1", 3e-4), Rate(_ALL, 1e-4))
-        found.append(
-            (
-                "everything",
-                Phase(
-                    everything,
-                    Train(epochs=_ALL_EPOCHS, batch_norm="adapt"),
-                    "light",
-                    symmetry=symmetry,
-                    keep="better",
-                ),
-            )
-        )
+        found.append(("everything", _step(everything, _ALL_EPOCHS, symmetry)))
     return tuple(found)
+
+
+def _step(rates: tuple[Rate, ...], epochs: int, symmetry: str) -> Phase:
+    train = Train(epochs=epochs, batch_norm="adapt")
+    return Phase(rates, train, "light", symmetry=symmetry, keep="better")
 
 
 def ladder(phases: Sequence[Phase]) -> Strategy:

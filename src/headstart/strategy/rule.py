@@ -140,12 +140,20 @@ def choose_backbone(
     why_not = (
         f" Not tried: {'; '.join(f'{n} ({w})' for n, w in skipped.items())}." if skipped else ""
     )
+    if not others and skipped:
+        return Decision(
+            "backbone",
+            asked.name,
+            f"None of the others at hand could be tried.{why_not}",
+            "A larger --budget; or --backbone NAME.",
+            numbers,
+        )
     if not others:
         return Decision(
             "backbone",
             asked.name,
-            f"No other pre-trained network was at hand to try.{why_not}",
-            "Weights of others on this machine: headstart models fetch NAME; or --backbone NAME.",
+            "The weights of no other pre-trained network are on this machine.",
+            "Those of another: headstart models fetch NAME; or --backbone NAME.",
             numbers,
         )
     ranked = sorted(others, key=lambda one: -_merit(one))
