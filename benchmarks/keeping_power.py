@@ -3,8 +3,8 @@
     python benchmarks/keeping_power.py
 
 A network has 86 % of all images right. Training decides 6 % of the images otherwise: 4 % in every
-one of ten epochs, so many more right than spoilt as the true gain says, and 2 % in each epoch anew, as
-many right as spoilt: epochs of one training are alike.
+one of ten epochs, so many more right than spoilt as the true gain says, and 2 % in each epoch anew,
+as many right as spoilt: epochs of one training are alike.
 Of the ten, the one with most val images right is compared with the start, as the engine does.
 Probabilities go with being right, and as much as ours do: those of the right class are drawn
 around 0.85 where it is named, and 0.3 where it is not.
